@@ -1,0 +1,49 @@
+package engine
+
+import "errors"
+
+// Failure is an error that ends a replication or a finalization as FAILED. Its texts are for the user: they name the
+// object and what to do, and hold no secret.
+type Failure struct {
+	Code    string // a word of capitals, for instance PREFLIGHT_CRITICAL
+	Message string
+	Hint    string // what the user can do; may be empty
+	Err     error  // the cause; may be nil
+}
+
+// The codes of a Failure.
+const (
+	CodePreflightCritical  = "PREFLIGHT_CRITICAL"
+	CodeSourceUnreachable  = "SOURCE_UNREACHABLE"
+	CodeTargetUnreachable  = "TARGET_UNREACHABLE"
+	CodeLoginRefused       = "LOGIN_REFUSED"
+	CodeSlotLost           = "SLOT_LOST"
+	CodeSchemaCopy         = "SCHEMA_COPY"
+	CodeSchemaChanged      = "SCHEMA_CHANGED"
+	CodeDivergence         = "DIVERGENCE"
+	CodeTakenOver          = "TAKEN_OVER"
+	CodeFenceRefused       = "FENCE_REFUSED"
+	CodeVerificationFailed = "VERIFICATION_FAILED"
+	CodeDatabase           = "DATABASE_ERROR"
+	CodeTimeout            = "TIMEOUT"
+)
+
+// Error gives the message followed by the cause.
+func (f *Failure) Error() string {
+	if f.Err != nil {
+		return f.Message + ": " + f.Err.Error()
+	}
+	return f.Message
+}
+
+// Unwrap gives the cause.
+func (f *Failure) Unwrap() error { return f.Err }
+
+// AsFailure finds the Failure in err's chain; nil if there is none.
+func AsFailure(err error) *Failure {
+	var f *Failure
+	if errors.As(err, &f) {
+		return f
+	}
+	return nil
+}
