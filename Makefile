@@ -1,0 +1,72 @@
+# `make` or `make help` lists what can be made. Whatever is missing is fetched when it is needed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BIN     := .build/bin
+VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo v0.0.0-$$(git rev-parse --short HEAD 2>/dev/null || echo unknown))
+LDFLAGS := -s -w -X main.version=$(VERSION)
+GOOS    := $(shell go env GOOS)
+GOARCH  := $(shell go env GOARCH)
+PLUGIN  := $(BIN)/cf_cli_pg_migrate_plugin-$(GOOS)-$(GOARCH)
+SERVICE := $(BIN)/pg-migrate-service
+
+# The servers that tests and the demo use.
+POSTGRES := 15 18
+TIMEOUT  ?= 30m
+
+# Go itself knows best what has changed.
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build the plugin and the service into .build/bin
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(PLUGIN) .
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(SERVICE) ./service
+
+.PHONY: fixtures
+fixtures: ## get what tests and the demo stand on: PostgreSQL servers and the cf CLI
+	@fixtures/postgres/install.sh $(POSTGRES)
+	@fixtures/cf/install.sh
+
+.PHONY: test
+test: fixtures ## run all tests with the race detector; PACKAGES and TESTS=REGEXP choose some
+	go test -race -timeout $(TIMEOUT) $(if $(TESTS),-run '$(TESTS)') $(or $(PACKAGES),./...)
+
+.PHONY: lint
+lint: $(BIN)/golangci-lint $(BIN)/oapi-codegen $(BIN)/govulncheck ## check style, house rules, generated code and known vulnerabilities
+	$(BIN)/golangci-lint run
+	tools/check-generated
+	tools/check-scripts
+	tools/check-vulnerabilities
+
+.PHONY: format
+format: $(BIN)/golangci-lint ## format the code
+	$(BIN)/golangci-lint fmt
+
+.PHONY: generate
+generate: ## write api/types.gen.go from api/openapi.yaml
+	go generate ./api
+
+.PHONY: demo
+demo: ## move a real database with the real cf CLI; KEEP=1 leaves all running, SAMPLE=FILE moves your dump
+	@go run ./demo $(if $(KEEP),-keep) $(if $(SAMPLE),-sample '$(SAMPLE)')
+
+.PHONY: clean
+clean: ## remove what was built here
+	rm -rf .build
+
+# Each tool is built once from the version that its module pins.
+$(BIN)/oapi-codegen: tools/go.mod
+	go build -C tools -o ../$@ github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen
+	@touch $@
+
+$(BIN)/golangci-lint: tools/golangci-lint/go.mod
+	go build -C tools/golangci-lint -o ../../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@touch $@
+
+$(BIN)/govulncheck: tools/govulncheck/go.mod
+	go build -C tools/govulncheck -o ../../$@ golang.org/x/vuln/cmd/govulncheck
+	@touch $@
