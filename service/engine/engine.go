@@ -4,7 +4,9 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/preflight"
 )
@@ -25,49 +27,51 @@ type Settings struct {
 	CopyWorkers int
 	// IndexWorkers is how many indexes are built at once.
 	IndexWorkers int
+	// Beat is how often the heartbeat is written to the source and the lag is measured.
+	Beat time.Duration
+	// GiveUpAfter is how long a replication goes on trying to reach a database.
+	GiveUpAfter time.Duration
+	// SlotWait is how long the creation of the slot may wait for write transactions that run on the source.
+	SlotWait time.Duration
+	// FenceWait is how long the finalization tries to lock the tables of the source.
+	FenceWait time.Duration
+	// FinalizationLimit is how long a finalization may keep writers off the source.
+	FinalizationLimit time.Duration
 }
 
 // Defaults gives the settings for a small machine; pg_dump and pg_restore are looked up in PATH.
 func Defaults() Settings {
-	return Settings{PgDump: "pg_dump", PgRestore: "pg_restore", CopyWorkers: 4, IndexWorkers: 2}
+	return Settings{
+		PgDump:            "pg_dump",
+		PgRestore:         "pg_restore",
+		CopyWorkers:       4,
+		IndexWorkers:      2,
+		Beat:              time.Second,
+		GiveUpAfter:       10 * time.Minute,
+		SlotWait:          10 * time.Minute,
+		FenceWait:         time.Minute,
+		FinalizationLimit: 2 * time.Hour,
+	}
 }
 
-// Preflight checks both databases. The error is a Failure when a database cannot be reached at all is NOT one of its
-// cases: that is a critical finding (S01, T01). An error means that the check could not be made.
+// Preflight checks both databases. That one of them cannot be reached is a critical finding; an error means that the check
+// could not be made.
 func (e *Engine) Preflight(ctx context.Context, source, target Database) (preflight.Report, error) {
-	panic("not built yet")
+	return e.preflight(ctx, "", source, target)
 }
 
-// Replication is one running migration in this process.
-type Replication struct{}
-
-// NewReplication prepares m; nothing is done before Run.
-func (e *Engine) NewReplication(m Migration) *Replication { panic("not built yet") }
-
-// Run prepares (preflight check included), copies and then applies changes until
-//   - ctx ends: it gives ctx's error, and another Run with a higher epoch goes on from there;
-//   - the migration is finalized: nil;
-//   - it cannot go on: a *Failure. The source stays usable.
-//
-// Lost connections and restarted servers are survived.
-func (r *Replication) Run(ctx context.Context) error { panic("not built yet") }
-
-// Progress is safe for concurrent use at any time.
-func (r *Replication) Progress() Progress { panic("not built yet") }
-
-// Finalize ends the migration while Run is at work in another goroutine: fence, drain, sequences, constraints,
-// verification, opening, release. Just before the point of no return it calls opened, which must store durably that the
-// target is the truth from now on. On an error (a *Failure, or ctx's error) the source is writable again and Run goes
-// on, so that Finalize can be called again. After nil, Run gives nil too.
-func (r *Replication) Finalize(ctx context.Context, opened func(context.Context) error) error {
-	panic("not built yet")
-}
-
-// FinalizationProgress is safe for concurrent use at any time.
-func (r *Replication) FinalizationProgress() FinalizationProgress { panic("not built yet") }
-
-// Remove takes away everything that the migration left on the source (fence, slot, publication, replica identities,
-// schema) and, with cleanTarget, what it created on the target. It is idempotent. No Replication of m may be running.
-func (e *Engine) Remove(ctx context.Context, m Migration, cleanTarget bool) error {
-	panic("not built yet")
+func (e *Engine) preflight(ctx context.Context, migration string, source, target Database) (preflight.Report, error) {
+	const application = "pgmig_preflight"
+	report, err := preflight.Check(ctx, preflight.Options{
+		MigrationID:   migration,
+		Source:        endpoint{database: source, application: application},
+		Target:        endpoint{database: target, application: application},
+		PgDumpVersion: e.pgDumpVersion(ctx),
+		CopyWorkers:   e.Settings.CopyWorkers,
+		IndexWorkers:  e.Settings.IndexWorkers,
+	})
+	if err != nil {
+		return preflight.Report{}, fmt.Errorf("checking the databases: %w", err)
+	}
+	return report, nil
 }

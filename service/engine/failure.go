@@ -26,15 +26,11 @@ const (
 	CodeVerificationFailed = "VERIFICATION_FAILED"
 	CodeDatabase           = "DATABASE_ERROR"
 	CodeTimeout            = "TIMEOUT"
+	CodeNotInSync          = "NOT_IN_SYNC"
 )
 
-// Error gives the message followed by the cause.
-func (f *Failure) Error() string {
-	if f.Err != nil {
-		return f.Message + ": " + f.Err.Error()
-	}
-	return f.Message
-}
+// Error gives the message, which names the cause.
+func (f *Failure) Error() string { return f.Message }
 
 // Unwrap gives the cause.
 func (f *Failure) Unwrap() error { return f.Err }

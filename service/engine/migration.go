@@ -45,6 +45,7 @@ type Migration struct {
 	Epoch int64
 	// Databases gives the credentials; it is called again before every reconnection, so that a rotated service key is picked up.
 	Databases func(context.Context) (source, target Database, err error)
-	// Opened says that an earlier run of the finalization passed the point of no return: what is left is to clean up.
+	// Opened says that an earlier run of the finalization passed the point of no return (see Replication.Finalize): what is
+	// left is to clean up.
 	Opened bool
 }

@@ -1,0 +1,327 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/capture"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/catalog"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/fence"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/ledger"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/preflight"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/schema"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/snapshot"
+)
+
+// attempt is one try to bring the migration forward, from wherever the ledger says it is to the end of the stream.
+type attempt struct {
+	*Replication
+	from, to endpoint
+	source   *pgx.Conn
+	target   *pgx.Conn
+	capture  capture.Source
+}
+
+// attempt runs until something ends it. nil means that the migration is finalized. healthy is set whenever both databases
+// were reached.
+func (r *Replication) attempt(ctx context.Context, healthy *time.Time) error {
+	from, to, err := r.endpoints(ctx)
+	if err != nil {
+		return err
+	}
+	a := &attempt{Replication: r, from: from, to: to}
+	if a.target, err = to.Connect(ctx); err != nil {
+		return r.firstContact(ctx, err)
+	}
+	defer closeConn(ctx, a.target)
+	progress, err := r.ledger.TakeOver(ctx, a.target)
+	if err != nil {
+		return err
+	}
+	if progress.Stage == ledger.StageNone && r.migration.Opened {
+		return nil // the ledger is the last thing that a finished migration removes
+	}
+	if a.source, err = from.Connect(ctx); err != nil {
+		if progress.Stage == ledger.StageNone {
+			return r.firstContact(ctx, err)
+		}
+		return err
+	}
+	defer closeConn(ctx, a.source)
+	a.capture = capture.Source{ID: r.migration.ID, Conn: a.source}
+	*healthy = time.Now()
+
+	if progress.Stage == ledger.StageOpened {
+		return a.release(ctx, &fence.Fence{Schema: capture.Schema(r.migration.ID), Dial: from.Connect})
+	}
+	var first *base
+	if progress.Stage == ledger.StageNone {
+		if first, err = a.begin(ctx); err != nil {
+			return err
+		}
+		progress.Stage = ledger.StageCopying
+	} else if err := a.checkSource(ctx); err != nil {
+		return err
+	}
+	*healthy = time.Now()
+	if progress.Stage == ledger.StageCopying {
+		if err := a.fill(ctx, first); err != nil {
+			return err
+		}
+	}
+	*healthy = time.Now()
+	err = a.stream(ctx)
+	*healthy = time.Now()
+	return err
+}
+
+// firstContact turns a connection that fails before anything was made into the preflight check's text; the check opens its
+// own connections, so that what was a passing fault is simply tried again.
+func (r *Replication) firstContact(ctx context.Context, err error) error {
+	source, target, dbErr := r.migration.Databases(ctx)
+	if dbErr != nil {
+		return dbErr
+	}
+	if r.ledgerKnown() {
+		return err
+	}
+	if checkErr := r.check(ctx, source, target); checkErr != nil {
+		return checkErr
+	}
+	return err
+}
+
+// ledgerKnown says whether this run has seen the target's ledger, so that the migration began.
+func (r *Replication) ledgerKnown() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.tables) > 0
+}
+
+// check makes the preflight check; critical findings are a *Failure.
+func (r *Replication) check(ctx context.Context, source, target Database) error {
+	report, err := r.engine.preflight(ctx, r.migration.ID, source, target)
+	if err != nil {
+		return err
+	}
+	if !report.Critical() {
+		return nil
+	}
+	texts := append(report.Texts(preflight.Source, preflight.Critical), report.Texts(preflight.Target, preflight.Critical)...)
+	return &Failure{
+		Code:    CodePreflightCritical,
+		Message: "The preflight check found critical issues: " + strings.Join(texts, "; "),
+		Hint:    "Mend them ('cf pg-migrate preflight-check' shows them all), then delete the replication and create it again.",
+	}
+}
+
+// checkSource makes sure that an earlier worker's slot is still there and that the source is not left fenced.
+func (a *attempt) checkSource(ctx context.Context) error {
+	if err := a.loadTables(ctx); err != nil {
+		return err
+	}
+	f := &fence.Fence{Schema: capture.Schema(a.migration.ID), Dial: a.from.Connect}
+	if err := f.Lift(ctx, a.source); err != nil {
+		return err
+	}
+	_, err := a.checkSlot(ctx)
+	return err
+}
+
+// checkSlot gives the state of the slot, or a *Failure when changes are lost with it.
+func (a *attempt) checkSlot(ctx context.Context) (capture.SlotState, error) {
+	state, err := a.capture.SlotState(ctx)
+	if err != nil {
+		return state, err
+	}
+	switch {
+	case !state.Exists:
+		return state, &Failure{
+			Code:    CodeSlotLost,
+			Message: fmt.Sprintf("The replication slot %s is gone from the source: somebody dropped it, or the source failed over", capture.Slot(a.migration.ID)),
+			Hint:    startAgain,
+		}
+	case state.Lost:
+		return state, &Failure{
+			Code:    CodeSlotLost,
+			Message: fmt.Sprintf("The source removed WAL that replication slot %s still needed (max_slot_wal_keep_size)", capture.Slot(a.migration.ID)),
+			Hint:    startAgain,
+		}
+	}
+	return state, nil
+}
+
+// base is what tables are copied from: a slot's snapshot, kept alive, and the tables in it.
+type base struct {
+	*snapshot.Keeper
+	tables []catalog.Table
+}
+
+// begin takes the migration from nothing to a target that holds the schema and the ledger. The snapshot that it gives is the
+// slot's; the caller closes it.
+func (a *attempt) begin(ctx context.Context) (*base, error) {
+	a.setPhase(PhasePreparing)
+	if err := a.check(ctx, a.from.database, a.to.database); err != nil {
+		return nil, err
+	}
+	tables, err := a.readTables(ctx, a.source)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.capture.Prepare(ctx, tables); err != nil {
+		return nil, err
+	}
+	a.setPhase(PhaseSnapshot)
+	// A slot from a broken-off beginning is of no use: its snapshot is gone, and nothing was copied.
+	if err := a.capture.DropSlot(ctx, a.from.ConnectReplication); err != nil {
+		return nil, err
+	}
+	from, err := a.takeSnapshot(ctx, func(ctx context.Context, replication *pgconn.PgConn) (capture.Point, error) {
+		return capture.CreateSlot(ctx, replication, a.migration.ID)
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.setPhase(PhaseSchema)
+	if err := a.copySchema(ctx, from); err != nil {
+		from.Close(ctx)
+		return nil, err
+	}
+	return from, nil
+}
+
+// takeSnapshot creates a slot and gives its snapshot and the tables in it. The tables' filenodes are those of before the
+// slot, so that a later comparison shows every rewrite. The caller closes it.
+func (a *attempt) takeSnapshot(ctx context.Context, create func(context.Context, *pgconn.PgConn) (capture.Point, error)) (*base, error) {
+	before, err := a.readTables(ctx, a.source)
+	if err != nil {
+		return nil, err
+	}
+	replication, err := a.from.ConnectReplication(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = replication.Close(context.WithoutCancel(ctx)) }()
+	limited, cancel := context.WithTimeout(ctx, a.engine.Settings.SlotWait)
+	defer cancel()
+	point, err := create(limited, replication)
+	if err != nil {
+		if limited.Err() != nil && ctx.Err() == nil {
+			return nil, &Failure{
+				Code:    CodeTimeout,
+				Message: "The replication slot could not be created in " + a.engine.Settings.SlotWait.String() + ": a write transaction on the source does not end",
+				Hint:    "End long-running transactions on the source, then delete the replication and create it again.",
+			}
+		}
+		return nil, err
+	}
+	keeper, err := snapshot.Keep(ctx, a.from.Connect, point.Snapshot, point.LSN)
+	if err != nil {
+		return nil, err
+	}
+	tables, err := catalog.Tables(ctx, keeper.Conn())
+	if err == nil && !slices.EqualFunc(before, tables, func(x, y catalog.Table) bool { return x.OID == y.OID && x.Filenode == y.Filenode }) {
+		err = errMoved
+	}
+	if err != nil {
+		keeper.Close(ctx)
+		return nil, err
+	}
+	return &base{Keeper: keeper, tables: tables}, nil
+}
+
+// readTables reads the tables under one snapshot.
+func (a *attempt) readTables(ctx context.Context, conn *pgx.Conn) (tables []catalog.Table, err error) {
+	err = pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		tables, err = catalog.Tables(ctx, tx)
+		return err
+	})
+	return tables, err
+}
+
+const existingSQL = `
+SELECT 'EXTENSION ' || extname FROM pg_catalog.pg_extension
+UNION ALL
+SELECT 'SCHEMA ' || nspname FROM pg_catalog.pg_namespace`
+
+// copySchema creates on the target, in one transaction, all that must be there before the data, and the ledger.
+func (a *attempt) copySchema(ctx context.Context, from *base) error {
+	fingerprint, err := catalog.ReadFingerprint(ctx, from.Conn())
+	if err != nil {
+		return err
+	}
+	identities, err := catalog.AlwaysIdentities(ctx, from.Conn())
+	if err != nil {
+		return err
+	}
+	rows, err := a.target.Query(ctx, existingSQL)
+	if err != nil {
+		return fmt.Errorf("reading what the target holds: %w", err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return fmt.Errorf("reading what the target holds: %w", err)
+	}
+	existing := make(map[string]bool, len(names))
+	for _, name := range names {
+		existing[name] = true
+	}
+	connection, remove, err := a.from.libpq()
+	if err != nil {
+		return err
+	}
+	defer remove()
+	tools := schema.Tools{PgDump: a.engine.Settings.PgDump, PgRestore: a.engine.Settings.PgRestore}
+	dump, err := tools.Read(ctx, connection, schema.Options{Snapshot: from.Name, ExcludeSchema: capture.Schema(a.migration.ID), Existing: existing})
+	if err != nil {
+		return schemaFailure(ctx, err)
+	}
+	err = pgx.BeginFunc(ctx, a.target, func(tx pgx.Tx) error {
+		for _, entry := range dump.Before {
+			if err := schema.Create(ctx, tx, entry); err != nil {
+				return err
+			}
+		}
+		// The apply writes identity columns; the finalization makes them ALWAYS again.
+		for _, c := range identities {
+			if err := c.SetGenerated(ctx, tx, "BY DEFAULT"); err != nil {
+				return err
+			}
+		}
+		if err := a.ledger.Create(ctx, tx, dump.DropSQL, from.tables, fingerprint); err != nil {
+			return err
+		}
+		return schema.Store(ctx, tx, dump.After)
+	})
+	if err != nil {
+		return schemaFailure(ctx, err)
+	}
+	return nil
+}
+
+// schemaFailure makes a Failure of an error that another attempt would only meet again.
+func schemaFailure(ctx context.Context, err error) error {
+	var pg *pgconn.PgError
+	if ctx.Err() != nil || (errors.As(err, &pg) && transientCode(pg.Code)) || (pg == nil && transientConnection(err)) {
+		return err
+	}
+	return &Failure{
+		Code:    CodeSchemaCopy,
+		Message: "The schema could not be copied: " + err.Error(),
+		Hint:    "Mend the object on the source or the target, then delete the replication with --clean-target and create it again.",
+		Err:     err,
+	}
+}
+
+func closeConn(ctx context.Context, conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	_ = conn.Close(ctx)
+}

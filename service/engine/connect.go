@@ -1,0 +1,136 @@
+package engine
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// connectTimeout bounds one attempt to open a connection, name look-up and TLS included.
+const connectTimeout = 15 * time.Second
+
+// String describes the database without its password.
+func (d Database) String() string {
+	return fmt.Sprintf("database %q at %s:%d as %q", d.Name, d.Host, d.Port, d.User)
+}
+
+// GoString is String, so that %#v cannot show the password either.
+func (d Database) GoString() string { return d.String() }
+
+// LogValue is String for slog.
+func (d Database) LogValue() slog.Value { return slog.StringValue(d.String()) }
+
+// endpoint opens connections to one database for one migration. It is safe for concurrent use.
+type endpoint struct {
+	database    Database
+	application string // application_name of every session, so that an operator knows whose they are
+}
+
+// sessionParameters make the text of every value independent of what the database, the role or the service's environment
+// set, on both sides alike, and keep our sessions from being ended by a time limit or fenced by our own fence. They go with
+// the start-up packet, which outranks ALTER DATABASE and ALTER ROLE (PostgreSQL manual, 20.1.3).
+func (e endpoint) sessionParameters() map[string]string {
+	return map[string]string{
+		"application_name":                    e.application,
+		"client_encoding":                     "UTF8",
+		"DateStyle":                           "ISO",
+		"IntervalStyle":                       "postgres",
+		"TimeZone":                            "UTC",
+		"extra_float_digits":                  "3",
+		"bytea_output":                        "hex",
+		"lc_monetary":                         "C",
+		"xmloption":                           "content",
+		"standard_conforming_strings":         "on",
+		"search_path":                         `""`,
+		"row_security":                        "off",
+		"statement_timeout":                   "0",
+		"lock_timeout":                        "0",
+		"idle_in_transaction_session_timeout": "0",
+		"default_transaction_read_only":       "off",
+		"default_transaction_isolation":       "read committed",
+		"synchronous_commit":                  "on",
+		"client_min_messages":                 "warning",
+	}
+}
+
+func (e endpoint) config() (*pgx.ConnConfig, error) {
+	mode := e.database.TLS.Mode
+	if mode == "" {
+		mode = TLSVerifyFull
+	}
+	// Everything but the TLS mode is set on the parsed result: no quoting, and the password is in no string that an error could show.
+	config, err := pgx.ParseConfig("host=set-below user=set-below dbname=set-below sslrootcert='' sslcert='' sslkey='' sslmode=" + string(mode))
+	if err != nil {
+		return nil, fmt.Errorf("preparing the connection to %s: %w", e.database, err)
+	}
+	config.Host, config.Port = e.database.Host, e.database.Port
+	config.Database, config.User, config.Password = e.database.Name, e.database.User, e.database.Password
+	config.ConnectTimeout = connectTimeout
+	config.RuntimeParams = e.sessionParameters()
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	e.addRoots(config.TLSConfig)
+	for _, fallback := range config.Fallbacks {
+		fallback.Host, fallback.Port = e.database.Host, e.database.Port
+		e.addRoots(fallback.TLSConfig)
+	}
+	return config, nil
+}
+
+func (e endpoint) addRoots(config *tls.Config) {
+	if config == nil {
+		return
+	}
+	config.ServerName = e.database.Host
+	config.MinVersion = tls.VersionTLS12
+	if e.database.TLS.Roots != nil {
+		config.RootCAs = e.database.TLS.Roots
+	}
+}
+
+// Connect opens an ordinary session. The caller closes it.
+func (e endpoint) Connect(ctx context.Context) (*pgx.Conn, error) {
+	config, err := e.config()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to %s: %w", e.database, err)
+	}
+	if _, err := conn.Exec(ctx, disableNewerTimeouts); err != nil {
+		_ = conn.Close(ctx)
+		return nil, fmt.Errorf("setting up the session with %s: %w", e.database, err)
+	}
+	return conn, nil
+}
+
+// disableNewerTimeouts turns off the time limits that only some versions have, and that a start-up packet to an older
+// server must therefore not name: idle_session_timeout (14), transaction_timeout (17).
+const disableNewerTimeouts = `
+SELECT pg_catalog.set_config(name, '0', false)
+FROM pg_catalog.pg_settings
+WHERE name IN ('idle_session_timeout', 'transaction_timeout')`
+
+// ConnectReplication opens a session that speaks the streaming replication protocol, logical (PostgreSQL manual, 54.4).
+// The caller closes it.
+func (e endpoint) ConnectReplication(ctx context.Context) (*pgconn.PgConn, error) {
+	config, err := e.config()
+	if err != nil {
+		return nil, err
+	}
+	config.RuntimeParams["replication"] = "database"
+	conn, err := pgconn.ConnectConfig(ctx, &config.Config)
+	if err != nil {
+		return nil, fmt.Errorf("connecting for replication to %s: %w", e.database, err)
+	}
+	if _, err := conn.Exec(ctx, disableNewerTimeouts).ReadAll(); err != nil {
+		_ = conn.Close(ctx)
+		return nil, fmt.Errorf("setting up the replication session with %s: %w", e.database, err)
+	}
+	return conn, nil
+}

@@ -1,0 +1,401 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+)
+
+func never(context.Context) error { return errors.New("the opening must not be reached") }
+
+func wantFailure(t *testing.T, err error, code, text string) {
+	t.Helper()
+	f := engine.AsFailure(err)
+	if f == nil || f.Code != code || !strings.Contains(f.Message, text) {
+		t.Errorf("got %v (%+v), want a failure %s with %q", err, f, code, text)
+	}
+}
+
+func TestOneDifferentRowStopsTheFinalization(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	execute(t, p.source, `CREATE TABLE a (id int PRIMARY KEY, v text); INSERT INTO a SELECT i, 'v' || i FROM generate_series(1, 1000) AS i;
+		CREATE TABLE b (id int REFERENCES a); INSERT INTO b SELECT id FROM a`)
+	r := p.run(t)
+	r.waitInSync(t)
+	execute(t, p.target, `UPDATE a SET v = 'V500' WHERE id = 500`)
+	wantFailure(t, r.Finalize(t.Context(), never), engine.CodeVerificationFailed, "public.a")
+	for _, v := range r.FinalizationProgress().Verification {
+		if want := map[string]engine.Validation{"a": engine.Mismatched, "b": engine.Validated}[v.Name]; v.Validation != want {
+			t.Errorf("table %s is %s, want %s", v.Name, v.Validation, want)
+		}
+	}
+	// The source is writable, replication goes on, and when the row is mended another finalization succeeds.
+	execute(t, p.source, `INSERT INTO a VALUES (1001, 'after the failure')`)
+	execute(t, p.target, `UPDATE a SET v = 'v500' WHERE id = 500`)
+	r.waitInSync(t)
+	if constraints := query(t, p.target, `SELECT count(*)::text FROM pg_constraint WHERE contype = 'f'`); constraints != "0" {
+		t.Errorf("the failed finalization left %s foreign keys on the target", constraints)
+	}
+	r.finalize(t)
+	if err := p.engine.Remove(t.Context(), p.migration, false); err != nil {
+		t.Fatal(err)
+	}
+	p.checkEqual(t)
+}
+
+func TestChangesOfEveryKind(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	execute(t, p.source, `
+		CREATE TABLE keyed (a int, b text, v text, PRIMARY KEY (a, b));
+		CREATE TABLE large (id int PRIMARY KEY, n int, big text, other text);
+		ALTER TABLE large ALTER big SET STORAGE EXTERNAL, ALTER other SET STORAGE EXTERNAL;
+		CREATE TABLE bare_large (n int, big text);
+		ALTER TABLE bare_large ALTER big SET STORAGE EXTERNAL;
+		CREATE TABLE emptied (id serial PRIMARY KEY, v text);
+		CREATE TABLE full_with_key (id int PRIMARY KEY, v text);
+		ALTER TABLE full_with_key REPLICA IDENTITY FULL;
+		CREATE TABLE by_index (id int PRIMARY KEY, code text NOT NULL);
+		CREATE UNIQUE INDEX by_code ON by_index (code);
+		ALTER TABLE by_index REPLICA IDENTITY USING INDEX by_code;
+		CREATE TABLE nothing (id int PRIMARY KEY, v text);
+		ALTER TABLE nothing REPLICA IDENTITY NOTHING;
+		CREATE TABLE "we""ird; -- Table" ("a b" int PRIMARY KEY, "select" text, "Ü$1" text[]);
+		CREATE TABLE unique_once (id int PRIMARY KEY, u int UNIQUE DEFERRABLE INITIALLY DEFERRED);
+		INSERT INTO keyed SELECT i, 'b' || i, 'v' FROM generate_series(1, 100) AS i;
+		INSERT INTO large SELECT i, 0, repeat(md5(i::text), 500), repeat('y', 9000) FROM generate_series(1, 20) AS i;
+		INSERT INTO bare_large SELECT i % 3, repeat(md5((i % 4)::text), 500) FROM generate_series(1, 20) AS i;
+		INSERT INTO emptied (v) SELECT 'v' FROM generate_series(1, 100);
+		INSERT INTO unique_once SELECT i, i FROM generate_series(1, 100) AS i`)
+	before := p.sourceState(t)
+	r := p.run(t)
+	r.waitInSync(t)
+	for _, sql := range []string{
+		`UPDATE keyed SET a = a + 1000 WHERE a % 2 = 0`,
+		`UPDATE keyed SET b = b || '!', v = NULL WHERE a % 3 = 0`,
+		`DELETE FROM keyed WHERE a % 5 = 0`,
+		`UPDATE large SET n = n + 1`,
+		`UPDATE large SET id = id + 100 WHERE id % 2 = 0`,
+		`UPDATE large SET other = repeat('z', 8000) WHERE id % 3 = 0`,
+		`UPDATE bare_large SET n = n + 10 WHERE n = 1`,
+		`DELETE FROM bare_large WHERE ctid = (SELECT max(ctid) FROM bare_large)`,
+		`TRUNCATE emptied RESTART IDENTITY; INSERT INTO emptied (v) VALUES ('after')`,
+		`BEGIN; INSERT INTO emptied (v) VALUES ('no'); SAVEPOINT s; INSERT INTO emptied (v) VALUES ('no'); ROLLBACK TO s; INSERT INTO emptied (v) VALUES (''); COMMIT`,
+		`BEGIN; DELETE FROM emptied; ROLLBACK`,
+		`INSERT INTO full_with_key VALUES (1, 'a'), (2, NULL); UPDATE full_with_key SET id = 3, v = 'c' WHERE id = 2; DELETE FROM full_with_key WHERE id = 1`,
+		`INSERT INTO by_index VALUES (1, 'x'), (2, 'y'); UPDATE by_index SET code = 'z', id = 9 WHERE id = 1; DELETE FROM by_index WHERE id = 2`,
+		`INSERT INTO nothing VALUES (1, 'x'), (2, 'y'); UPDATE nothing SET v = 'z' WHERE id = 1; DELETE FROM nothing WHERE id = 2`,
+		`INSERT INTO "we""ird; -- Table" VALUES (1, E'\\ '' \t', '{"a,b","c\"d",NULL,""}'); UPDATE "we""ird; -- Table" SET "select" = '', "Ü$1" = '{}'`,
+		`UPDATE unique_once SET u = u + 1`,
+		`INSERT INTO keyed SELECT i, 'bulk', repeat('w', 100) FROM generate_series(10000, 60000) AS i`,
+		`UPDATE keyed SET v = md5(v) WHERE b = 'bulk'`,
+	} {
+		execute(t, p.source, sql)
+	}
+	r.waitInSync(t)
+	r.finalize(t)
+	var changes int64
+	for _, table := range r.Progress().Tables {
+		changes += table.Inserts + table.Updates + table.Deletes
+	}
+	if changes < 100000 {
+		t.Errorf("only %d changes counted", changes)
+	}
+	if err := p.engine.Remove(t.Context(), p.migration, false); err != nil {
+		t.Fatal(err)
+	}
+	if after := p.sourceState(t); after != before {
+		t.Errorf("the source was\n%s\nand is\n%s", before, after)
+	}
+	p.checkEqual(t)
+}
+
+func TestAnotherWorkerGoesOn(t *testing.T) {
+	t.Parallel()
+	const rows = 3000
+	p := newPair(t)
+	execute(t, p.source, shop(rows))
+	w := p.startWriters(t, 2, writeShop(rows))
+	// Workers are stopped at random moments of preparing, copying and streaming; the last one finishes.
+	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a repeatable test
+	for p.migration.Epoch = 1; p.migration.Epoch < 8; p.migration.Epoch++ {
+		r := p.run(t)
+		time.Sleep(time.Duration(50+random.IntN(500)) * time.Millisecond)
+		r.stop()
+		if err := r.ended(t); !errors.Is(err, context.Canceled) {
+			t.Fatalf("worker %d ended with %v", p.migration.Epoch, err)
+		}
+	}
+	r := p.run(t)
+	r.waitInSync(t)
+	w.stop(t)
+	r.finalize(t)
+	if err := p.engine.Remove(t.Context(), p.migration, false); err != nil {
+		t.Fatal(err)
+	}
+	execute(t, p.source, `REFRESH MATERIALIZED VIEW sales.per_state_view; REFRESH MATERIALIZED VIEW sales.busy_view`)
+	p.checkEqual(t)
+}
+
+func TestTheOlderOfTwoWorkersIsFenced(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	execute(t, p.source, `CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1); CREATE TABLE b (id int PRIMARY KEY)`)
+	older := p.run(t)
+	older.waitInSync(t)
+	p.migration.Epoch = 2
+	newer := p.run(t)
+	wantFailure(t, older.ended(t), engine.CodeTakenOver, "worker")
+	execute(t, p.source, `INSERT INTO a VALUES (2)`)
+	newer.waitInSync(t)
+	newer.finalize(t)
+	if err := p.engine.Remove(t.Context(), p.migration, false); err != nil {
+		t.Fatal(err)
+	}
+	p.checkEqual(t)
+}
+
+// ownServers starts servers that a test may restart.
+func ownServers(t *testing.T) (p *pair, source, target *postgres.Cluster) {
+	t.Helper()
+	p = &pair{engine: newEngine(t)}
+	start := func(major int, replication bool) (*postgres.Cluster, postgres.Login) {
+		c, err := postgres.Start(t.Context(), postgres.Options{Major: major, Durable: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := c.Stop(); err != nil {
+				t.Error(err)
+			}
+		})
+		login, err := c.CreateOwnerDatabase(t.Context(), "app", replication)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c, login
+	}
+	source, p.source = start(sourceMajor, true)
+	target, p.target = start(targetMajor, false)
+	p.migration = engine.Migration{ID: fmt.Sprintf("%08x", rand.Uint32()), Epoch: 1, Databases: func(context.Context) (engine.Database, engine.Database, error) {
+		return database(p.source), database(p.target), nil
+	}}
+	return p, source, target
+}
+
+func TestServersThatCrash(t *testing.T) {
+	t.Parallel()
+	p, source, target := ownServers(t)
+	execute(t, p.source, `CREATE TABLE a (id serial PRIMARY KEY, v text); INSERT INTO a (v) SELECT md5(i::text) FROM generate_series(1, 20000) AS i; CREATE TABLE b (id int)`)
+	r := p.run(t)
+	r.waitInSync(t)
+	for _, server := range []*postgres.Cluster{target, source, target, source} {
+		for range 5 {
+			execute(t, p.source, `INSERT INTO a (v) SELECT 'x' FROM generate_series(1, 2000); UPDATE a SET v = v || '.' WHERE id % 7 = 0; INSERT INTO b VALUES (1)`)
+		}
+		if err := server.Kill9(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(300 * time.Millisecond)
+		if err := server.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// What was in sync before the crash says nothing: wait for a row of after it.
+	execute(t, p.source, `INSERT INTO b VALUES (4711)`)
+	deadline := time.Now().Add(time.Minute)
+	for query(t, p.target, `SELECT count(*)::text FROM b WHERE id = 4711`) != "1" {
+		if time.Now().After(deadline) {
+			t.Fatalf("the replication did not go on: %+v", r.Progress())
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	r.waitInSync(t)
+	r.finalize(t)
+	if err := p.engine.Remove(t.Context(), p.migration, false); err != nil {
+		t.Fatal(err)
+	}
+	p.checkEqual(t)
+}
+
+func TestAChangedSchemaEndsTheReplication(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ sql, names string }{
+		"column added":   {`ALTER TABLE a ADD COLUMN w int DEFAULT 7; INSERT INTO a VALUES (2, 3, 4)`, "public.a"},
+		"column retyped": {`ALTER TABLE a ALTER v TYPE bigint; INSERT INTO a VALUES (2, 3)`, "public.a"},
+		"table renamed":  {`ALTER TABLE a RENAME TO c; INSERT INTO c VALUES (2, 3)`, "public.a"},
+		"table added":    {`CREATE TABLE d (id int)`, "public.d"},
+		"index added":    {`CREATE INDEX late ON a (v)`, "public.late"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPair(t)
+			execute(t, p.source, `CREATE TABLE a (id int PRIMARY KEY, v int); INSERT INTO a VALUES (1, 1)`)
+			r := p.run(t)
+			r.waitInSync(t)
+			execute(t, p.source, c.sql)
+			wantFailure(t, r.ended(t), engine.CodeSchemaChanged, c.names)
+			// The way out that the hint names.
+			p.migration.Epoch++
+			if err := p.engine.Remove(t.Context(), p.migration, true); err != nil {
+				t.Fatal(err)
+			}
+			if left := query(t, p.target, `SELECT relname::text FROM pg_class WHERE relnamespace IN ('public'::regnamespace) UNION SELECT nspname FROM pg_namespace WHERE nspname ~ 'pgmig'`); left != "" {
+				t.Errorf("the target still holds %s", left)
+			}
+			p.migration.ID = fmt.Sprintf("%08x", rand.Uint32())
+			r = p.run(t)
+			r.waitInSync(t)
+		})
+	}
+}
+
+func TestCleanTargetRemovesOnlyWhatTheReplicationMade(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	execute(t, p.target, `CREATE TABLE own (id int); INSERT INTO own VALUES (1); CREATE SCHEMA shared; CREATE FUNCTION shared.f() RETURNS int LANGUAGE sql AS 'SELECT 1'`)
+	execute(t, p.source, shop(50)+`; CREATE SCHEMA shared; CREATE TABLE shared.t (id int PRIMARY KEY)`)
+	before, beforeSource := dumpSchema(t, p.target), p.sourceState(t)
+	r := p.run(t)
+	r.waitInSync(t)
+	r.stop()
+	_ = r.ended(t)
+	p.migration.Epoch++
+	if err := p.engine.Remove(t.Context(), p.migration, true); err != nil {
+		t.Fatal(err)
+	}
+	if after := dumpSchema(t, p.target); after != before {
+		t.Errorf("the target differs:\n%s", diff(before, after))
+	}
+	if after := p.sourceState(t); after != beforeSource {
+		t.Errorf("the source was\n%s\nand is\n%s", beforeSource, after)
+	}
+}
+
+func TestASessionThatHoldsATableStopsTheFinalizationOnly(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	execute(t, p.source, `CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)`)
+	r := p.run(t)
+	r.waitInSync(t)
+	before := p.sourceState(t)
+	// A superuser's session cannot be ended by the owner's login.
+	conn := connect(t, postgres.ForTest(t, sourceMajor).URL(p.source.Database))
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `INSERT INTO a VALUES (1)`); err != nil {
+		t.Fatal(err)
+	}
+	wantFailure(t, r.Finalize(t.Context(), never), engine.CodeFenceRefused, "process")
+	if after := strings.ReplaceAll(p.sourceState(t), "\ntrigger _pgmig_refuse", ""); after != before {
+		t.Errorf("after the failure the source was\n%s\nand is\n%s", before, after)
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	execute(t, p.source, `INSERT INTO b VALUES (2)`)
+	r.waitInSync(t)
+	r.finalize(t)
+	if err := p.engine.Remove(t.Context(), p.migration, false); err != nil {
+		t.Fatal(err)
+	}
+	p.checkEqual(t)
+}
+
+func TestACancelledFinalizationGivesTheSourceBack(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	execute(t, p.source, `CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)`)
+	r := p.run(t)
+	r.waitInSync(t)
+	before := p.sourceState(t)
+	conn := connect(t, postgres.ForTest(t, sourceMajor).URL(p.source.Database))
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `INSERT INTO a VALUES (1)`); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(time.Second, cancel)
+	if err := r.Finalize(ctx, never); !errors.Is(err, context.Canceled) {
+		t.Errorf("a cancelled finalization gives %v", err)
+	}
+	_ = tx.Rollback(t.Context())
+	if after := p.sourceState(t); after != before {
+		t.Errorf("after the cancellation the source was\n%s\nand is\n%s", before, after)
+	}
+	execute(t, p.source, `INSERT INTO a VALUES (1)`)
+	r.waitInSync(t)
+	r.finalize(t)
+}
+
+func TestAWorkerThatDiesInTheFinalizationLeavesNoFence(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	execute(t, p.source, `CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)`)
+	r := p.run(t)
+	r.waitInSync(t)
+	r.stop()
+	_ = r.ended(t)
+	// What a killed worker leaves behind: the default and the record of it.
+	execute(t, p.source, fmt.Sprintf(`INSERT INTO _pgmig_%s.settings VALUES ('default_transaction_read_only', NULL)`, p.migration.ID))
+	execute(t, p.source, `ALTER DATABASE `+pgx.Identifier{p.source.Database}.Sanitize()+` SET default_transaction_read_only = on`)
+	p.migration.Epoch++
+	r = p.run(t)
+	r.waitInSync(t)
+	execute(t, p.source, `INSERT INTO a VALUES (1)`)
+	r.finalize(t)
+	// The fence of a finished migration stays until it is deleted.
+	p.migration.Epoch++
+	p.migration.Opened = true
+	again := p.run(t)
+	if err := again.ended(t); err != nil {
+		t.Errorf("a finished migration that is run again ends with %v", err)
+	}
+	if readOnly := query(t, p.source, `SHOW default_transaction_read_only`); readOnly != "on" {
+		t.Errorf("default_transaction_read_only is %s after the migration", readOnly)
+	}
+	if err := p.engine.Remove(t.Context(), p.migration, true); err != nil {
+		t.Fatal(err)
+	}
+	p.checkEqual(t) // clean_target has not touched the migrated database
+}
+
+func TestALostSlotIsNamed(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	execute(t, p.source, `CREATE TABLE a (id int PRIMARY KEY)`)
+	r := p.run(t)
+	r.waitInSync(t)
+	r.stop()
+	_ = r.ended(t)
+	slot := "pgmig_" + p.migration.ID
+	admin := connect(t, postgres.ForTest(t, sourceMajor).URL(p.source.Database))
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		_, err := admin.Exec(t.Context(), `SELECT pg_drop_replication_slot($1)`, slot)
+		if err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	p.migration.Epoch++
+	wantFailure(t, p.run(t).ended(t), engine.CodeSlotLost, slot)
+}

@@ -1,0 +1,298 @@
+// Package fence keeps writers off the source while a migration is finalized, in three layers: the database becomes
+// read-only by default and its sessions are ended; the tables are locked against writes, which is the proof; and before the
+// locks are let go after a success, triggers refuse writes that come too late. Reading goes on all the time.
+package fence
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Fence is one migration's fence on the source. It is not safe for concurrent use.
+type Fence struct {
+	Schema string // of our records on the source
+	Dial   func(context.Context) (*pgx.Conn, error)
+	locks  []*pgx.Conn // each in a transaction that holds the locks of a batch of tables
+	held   [][]string  // the tables of each
+}
+
+// BlockedError says that a session that we may not end keeps a table from being locked.
+type BlockedError struct {
+	Sessions []string // for people: "process 4711 (application app, user u)"
+	Err      error
+}
+
+func (e *BlockedError) Error() string {
+	if len(e.Sessions) == 0 {
+		return "tables of the source could not be locked in time"
+	}
+	return "tables of the source are in use by " + strings.Join(e.Sessions, ", ")
+}
+
+func (e *BlockedError) Unwrap() error { return e.Err }
+
+const (
+	recordReadOnlySQL = `
+INSERT INTO {schema}.settings (name, value)
+SELECT 'default_transaction_read_only', (
+    SELECT pg_catalog.split_part(setting, '=', 2)
+    FROM pg_catalog.pg_db_role_setting AS s, pg_catalog.unnest(s.setconfig) AS setting
+    WHERE s.setdatabase = d.oid AND s.setrole = 0 AND setting LIKE 'default_transaction_read_only=%')
+FROM pg_catalog.pg_database AS d
+WHERE d.datname = pg_catalog.current_database()
+ON CONFLICT (name) DO NOTHING`
+
+	ownsDatabaseSQL = `
+SELECT pg_catalog.pg_has_role(datdba, 'USAGE')
+FROM pg_catalog.pg_database
+WHERE datname = pg_catalog.current_database()`
+
+	// Sessions of logins that ours is not a member of cannot be ended; the locks deal with them.
+	endSessionsSQL = `
+SELECT pg_catalog.pg_terminate_backend(a.pid)
+FROM pg_catalog.pg_stat_activity AS a
+JOIN pg_catalog.pg_roles AS r ON r.oid = a.usesysid
+WHERE a.datname = pg_catalog.current_database()
+  AND a.pid <> pg_catalog.pg_backend_pid()
+  AND a.application_name NOT LIKE 'pgmig%'
+  AND pg_catalog.pg_has_role(a.usesysid, 'USAGE')
+  AND NOT r.rolsuper`
+
+	blockersSQL = `
+SELECT a.pid, coalesce(a.usename, '?'), a.application_name, pg_catalog.pg_has_role(a.usesysid, 'USAGE')
+FROM pg_catalog.pg_stat_activity AS a
+WHERE a.pid IN (
+    SELECT l.pid
+    FROM pg_catalog.pg_locks AS l
+    WHERE l.granted
+      AND l.locktype = 'relation'
+      AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+      AND l.relation = ANY ($1::text[]::pg_catalog.regclass[]::oid[])
+      AND l.mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))
+  AND a.application_name NOT LIKE 'pgmig%'
+ORDER BY a.pid`
+)
+
+func (f *Fence) in(sql string) string {
+	return strings.ReplaceAll(sql, "{schema}", pgx.Identifier{f.Schema}.Sanitize())
+}
+
+// ReadOnly makes the database read-only by default and ends the sessions that it may end. The old setting is recorded first.
+// It gives a warning, and does nothing, when the login does not own the database.
+func (f *Fence) ReadOnly(ctx context.Context, conn *pgx.Conn) (warning string, err error) {
+	var owns bool
+	if err := conn.QueryRow(ctx, ownsDatabaseSQL).Scan(&owns); err != nil {
+		return "", fmt.Errorf("asking who owns the source database: %w", err)
+	}
+	if owns {
+		err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, f.in(recordReadOnlySQL)); err != nil {
+				return err
+			}
+			_, err := tx.Exec(ctx, "ALTER DATABASE "+database(conn)+" SET default_transaction_read_only = on")
+			return err
+		})
+		if err != nil {
+			return "", fmt.Errorf("making the source database read-only by default: %w", err)
+		}
+	} else {
+		warning = "the login does not own the source database, so that its default cannot be made read-only; the table locks keep writers off"
+	}
+	if _, err := conn.Exec(ctx, endSessionsSQL); err != nil {
+		return warning, fmt.Errorf("ending the sessions on the source: %w", err)
+	}
+	return warning, nil
+}
+
+func database(conn *pgx.Conn) string { return pgx.Identifier{conn.Config().Database}.Sanitize() }
+
+const (
+	lockTimeout     = "2s"
+	tablesPerLocker = 500 // keeps each transaction within its share of the lock table
+)
+
+// Lock locks the tables, given by their SQL names, against writes. The parents of partitions come first and are locked too:
+// a writer locks in that order, and Harden's statement triggers fire for the table that a statement names. Sessions in the
+// way are ended if we may. It tries until limit is over: *BlockedError.
+func (f *Fence) Lock(ctx context.Context, conn *pgx.Conn, tables []string, limit time.Duration) error {
+	deadline := time.Now().Add(limit)
+	for start := 0; start < len(tables); start += tablesPerLocker {
+		batch := tables[start:min(start+tablesPerLocker, len(tables))]
+		locker, err := f.Dial(ctx)
+		if err != nil {
+			return err
+		}
+		f.locks = append(f.locks, locker)
+		f.held = append(f.held, batch)
+		if err := f.lockBatch(ctx, conn, locker, batch, deadline); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *Fence) lockBatch(ctx context.Context, conn, locker *pgx.Conn, batch []string, deadline time.Time) error {
+	lock := "LOCK TABLE ONLY " + strings.Join(batch, ", ONLY ") + " IN SHARE MODE"
+	for {
+		_, err := locker.Exec(ctx, "BEGIN; SET LOCAL lock_timeout = '"+lockTimeout+"'; "+lock, pgx.QueryExecModeSimpleProtocol)
+		if err == nil {
+			return nil
+		}
+		if _, rollbackErr := locker.Exec(ctx, "ROLLBACK"); rollbackErr != nil {
+			return fmt.Errorf("locking the tables of the source: %w", err)
+		}
+		var pg *pgconn.PgError
+		if !errors.As(err, &pg) || (pg.Code != "55P03" && pg.Code != "40P01") { // lock_not_available, deadlock_detected
+			return fmt.Errorf("locking the tables of the source: %w", err)
+		}
+		blockers, blockersErr := endBlockers(ctx, conn, batch)
+		if blockersErr != nil {
+			return blockersErr
+		}
+		if time.Now().After(deadline) {
+			return &BlockedError{Sessions: blockers, Err: err}
+		}
+	}
+}
+
+// endBlockers ends the sessions that hold the tables, as far as it may, and describes the others.
+func endBlockers(ctx context.Context, conn *pgx.Conn, tables []string) (others []string, err error) {
+	rows, err := conn.Query(ctx, blockersSQL, tables)
+	if err != nil {
+		return nil, fmt.Errorf("looking for the sessions that use the tables of the source: %w", err)
+	}
+	type blocker struct {
+		PID         int32
+		User        string
+		Application string
+		Ours        bool
+	}
+	blockers, err := pgx.CollectRows(rows, pgx.RowToStructByPos[blocker])
+	if err != nil {
+		return nil, fmt.Errorf("looking for the sessions that use the tables of the source: %w", err)
+	}
+	for _, b := range blockers {
+		if b.Ours {
+			if _, err := conn.Exec(ctx, "SELECT pg_catalog.pg_terminate_backend($1)", b.PID); err == nil {
+				continue
+			}
+		}
+		others = append(others, fmt.Sprintf("process %d (application %q, user %s)", b.PID, b.Application, b.User))
+	}
+	return others, nil
+}
+
+const (
+	// The trigger stays until the migration is deleted; 25006 is read_only_sql_transaction.
+	refuseSQL = `
+CREATE OR REPLACE FUNCTION {schema}.refuse() RETURNS trigger
+LANGUAGE plpgsql
+AS $refuse$
+BEGIN
+    RAISE EXCEPTION 'this database was migrated: table %.% is read-only here', TG_TABLE_SCHEMA, TG_TABLE_NAME
+        USING ERRCODE = 'read_only_sql_transaction',
+              HINT = 'Bind the application to the new service instance.';
+END
+$refuse$`
+
+	triggerSQL = `
+CREATE TRIGGER _pgmig_refuse
+    BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table}
+    FOR EACH STATEMENT EXECUTE PROCEDURE {schema}.refuse();
+ALTER TABLE {table} ENABLE ALWAYS TRIGGER _pgmig_refuse;
+`
+)
+
+// CreateRefusal makes the function that Harden's triggers call.
+func (f *Fence) CreateRefusal(ctx context.Context, conn *pgx.Conn) error {
+	if _, err := conn.Exec(ctx, f.in(refuseSQL)); err != nil {
+		return fmt.Errorf("creating the function that refuses writes on the source: %w", err)
+	}
+	return nil
+}
+
+// Harden puts triggers that refuse every write on all locked tables, and lets the locks go in the same moment. A statement
+// that waits for a lock then finds the trigger: no write slips through between fence and opening.
+func (f *Fence) Harden(ctx context.Context) error {
+	for i, locker := range f.locks {
+		var sql strings.Builder
+		for _, t := range f.held[i] {
+			sql.WriteString(strings.ReplaceAll(f.in(triggerSQL), "{table}", t))
+		}
+		if _, err := locker.Exec(ctx, sql.String(), pgx.QueryExecModeSimpleProtocol); err != nil {
+			return fmt.Errorf("creating the triggers that refuse writes on the source: %w", err)
+		}
+	}
+	for _, locker := range f.locks {
+		if _, err := locker.Exec(ctx, "COMMIT"); err != nil {
+			return fmt.Errorf("creating the triggers that refuse writes on the source: %w", err)
+		}
+	}
+	return nil
+}
+
+// Release ends the locks, without a trigger unless Harden was called. It can be called again.
+func (f *Fence) Release(ctx context.Context) {
+	for _, locker := range f.locks {
+		_ = locker.Close(context.WithoutCancel(ctx))
+	}
+	f.locks, f.held = nil, nil
+}
+
+const (
+	oldReadOnlySQL = `
+SELECT value
+FROM {schema}.settings
+WHERE name = 'default_transaction_read_only'`
+
+	forgetReadOnlySQL = `
+DELETE FROM {schema}.settings
+WHERE name = 'default_transaction_read_only'`
+)
+
+// Lift makes the source writable again: it drops the triggers and gives the database its old setting back. It is idempotent,
+// and does nothing when our schema is not there.
+func (f *Fence) Lift(ctx context.Context, conn *pgx.Conn) error {
+	var records bool
+	if err := conn.QueryRow(ctx, "SELECT pg_catalog.to_regclass($1) IS NOT NULL", f.in("{schema}.settings")).Scan(&records); err != nil {
+		return fmt.Errorf("looking for the fence on the source: %w", err)
+	}
+	if !records {
+		return nil
+	}
+	if _, err := conn.Exec(ctx, f.in("DROP FUNCTION IF EXISTS {schema}.refuse() CASCADE")); err != nil {
+		return fmt.Errorf("dropping the triggers that refuse writes on the source: %w", err)
+	}
+	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		var old *string
+		switch err := tx.QueryRow(ctx, f.in(oldReadOnlySQL)).Scan(&old); {
+		case errors.Is(err, pgx.ErrNoRows):
+			return nil // not fenced
+		case err != nil:
+			return err
+		}
+		statement := "ALTER DATABASE " + database(conn) + " RESET default_transaction_read_only"
+		if old != nil {
+			value := "off"
+			if *old == "on" || *old == "true" || *old == "1" {
+				value = "on"
+			}
+			statement = "ALTER DATABASE " + database(conn) + " SET default_transaction_read_only = " + value
+		}
+		if _, err := tx.Exec(ctx, statement); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, f.in(forgetReadOnlySQL))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("making the source database writable again: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,545 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/capture"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/catalog"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/fence"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/ledger"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/schema"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/snapshot"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/verify"
+)
+
+// The steps of a finalization, in their order.
+const (
+	stepCheck        = "check"
+	stepFence        = "fence"
+	stepDrain        = "drain"
+	stepDeferred     = "deferred tables"
+	stepVerification = "verification"
+	stepSequences    = "sequences"
+	stepConstraints  = "constraints"
+	stepOpening      = "opening"
+	stepRelease      = "release"
+)
+
+// undoTime bounds the work that gives the source back after a failure.
+const undoTime = time.Minute
+
+// finalization is one try to end a migration.
+type finalization struct {
+	*Replication
+	live   *live
+	source *pgx.Conn
+	target *pgx.Conn
+	fence  *fence.Fence
+}
+
+// errUnknownOutcome says that the connection broke during the commit that opens the target. The ledger knows; nothing on the
+// source may be undone before it was asked.
+var errUnknownOutcome = errors.New("the connection to the target was lost in the moment of the opening")
+
+// Finalize ends the migration while Run is at work in another goroutine: fence, drain, verification, sequences,
+// constraints, opening, release. The opening is one transaction on the target; its commit is the point of no return, after
+// which opened is called and must store durably that the target is the truth from now on. On an error (a *Failure, or ctx's
+// error) the source is writable again and Run goes on, so that Finalize can be called again. After nil, Run gives nil too.
+func (r *Replication) Finalize(ctx context.Context, opened func(context.Context) error) error {
+	if !r.finalizing.CompareAndSwap(false, true) {
+		return &Failure{Code: CodeDatabase, Message: "A finalization is running already"}
+	}
+	defer r.finalizing.Store(false)
+	r.mu.Lock()
+	l, inSync := r.live, r.phase == PhaseInSync
+	r.steps, r.verified, r.fenced, r.fencedAt = nil, nil, 0, time.Time{}
+	r.mu.Unlock()
+	if l == nil || !inSync {
+		return &Failure{Code: CodeNotInSync, Message: "The replication is not in sync", Hint: "Wait until 'cf pg-migrate replication' shows IN-SYNC, then finalize again."}
+	}
+	f := &finalization{Replication: r, live: l}
+	limited, cancel := context.WithTimeout(ctx, r.engine.Settings.FinalizationLimit)
+	defer cancel()
+	err := f.run(limited, opened)
+	if err == nil {
+		return nil
+	}
+	r.log.Warn("finalization failed", "error", err)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case limited.Err() != nil:
+		return &Failure{
+			Code:    CodeTimeout,
+			Message: "The finalization took longer than " + r.engine.Settings.FinalizationLimit.String() + " and was given up; the source is writable again",
+			Hint:    "Try again at a time of less load, or ask the operator to raise the limit.",
+		}
+	}
+	if failure := classify(err); failure != nil {
+		return failure
+	}
+	return &Failure{Code: CodeDatabase, Message: "The finalization was interrupted: " + err.Error(), Hint: "Run 'cf pg-migrate create-finalization' again.", Err: err}
+}
+
+func (f *finalization) run(ctx context.Context, opened func(context.Context) error) (err error) {
+	if f.source, err = f.live.source.Connect(ctx); err != nil {
+		return err
+	}
+	defer closeConn(ctx, f.source)
+	if f.target, err = f.live.target.Connect(ctx); err != nil {
+		return err
+	}
+	defer closeConn(ctx, f.target)
+	f.fence = &fence.Fence{Schema: capture.Schema(f.migration.ID), Dial: f.live.source.Connect}
+	stopped := false
+	defer func() {
+		if err == nil {
+			return
+		}
+		f.endStep()
+		if !errors.Is(err, errUnknownOutcome) {
+			f.undo(ctx)
+		}
+		f.unfenced()
+		if stopped {
+			f.setPhase(PhaseCatchingUp)
+			f.resume <- false
+		}
+	}()
+
+	f.step(stepCheck)
+	fingerprint, err := f.ledger.Fingerprint(ctx, f.target)
+	if err != nil {
+		return err
+	}
+	if err := checkFingerprint(ctx, f.source, fingerprint); err != nil {
+		return err
+	}
+
+	f.step(stepFence)
+	f.mu.Lock()
+	f.fencedAt = time.Now()
+	f.mu.Unlock()
+	if err := f.raiseFence(ctx); err != nil {
+		return err
+	}
+	if err := checkFingerprint(ctx, f.source, fingerprint); err != nil {
+		return err
+	}
+
+	f.step(stepDrain)
+	if err := f.drain(ctx); err != nil {
+		return err
+	}
+	f.live.stop(errFinalizing)
+	<-f.live.done
+	if !f.live.stopped {
+		return errInterrupted
+	}
+	stopped = true
+
+	f.step(stepDeferred)
+	if err := f.copyDeferred(ctx); err != nil {
+		return err
+	}
+	f.step(stepVerification)
+	if err := f.verify(ctx); err != nil {
+		return err
+	}
+	if err := f.open(ctx); err != nil {
+		return err
+	}
+
+	// The target is the truth now. What follows cannot fail the finalization, and must not stop with its caller.
+	f.unfenced()
+	ctx = context.WithoutCancel(ctx)
+	f.step(stepRelease)
+	if err := f.storeOpened(ctx, opened); err != nil {
+		// The ledger stays on the target: it is the only record of the opening.
+		f.log.Error("storing that the target was opened", "error", err)
+	} else if err := f.releaseSource(ctx); err != nil {
+		f.log.Warn("releasing the source after the opening", "error", err)
+		f.warn("What the migration left on the source could not all be removed yet; delete-replication removes it: " + brief(err))
+	}
+	f.fence.Release(ctx)
+	f.endStep()
+	f.resume <- true
+	return nil
+}
+
+// openedTries is how often the caller is asked to store the opening, with retryPause between.
+const openedTries = 60
+
+func (f *finalization) storeOpened(ctx context.Context, opened func(context.Context) error) (err error) {
+	for range openedTries {
+		if err = opened(ctx); err == nil {
+			return nil
+		}
+		time.Sleep(retryPause)
+	}
+	return err
+}
+
+func (f *finalization) releaseSource(ctx context.Context) error {
+	a := &attempt{
+		Replication: f.Replication, from: f.live.source, to: f.live.target, source: f.source, target: f.target,
+		capture: capture.Source{ID: f.migration.ID, Conn: f.source},
+	}
+	return a.release(ctx, f.fence)
+}
+
+// step ends the step before and begins the named one.
+func (f *finalization) step(name string) {
+	f.endStep()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.log.Info("finalization", "step", name)
+	f.steps = append(f.steps, Step{Name: name, StartedAt: time.Now().UTC()})
+}
+
+func (f *finalization) endStep() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n := len(f.steps); n > 0 && f.steps[n-1].Seconds == nil {
+		seconds := time.Since(f.steps[n-1].StartedAt).Seconds()
+		f.steps[n-1].Seconds = &seconds
+	}
+}
+
+func (f *finalization) unfenced() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.fencedAt.IsZero() {
+		f.fenced += time.Since(f.fencedAt)
+		f.fencedAt = time.Time{}
+	}
+}
+
+// undo gives the source back writable. It works with a session of its own, because the finalization's may be what broke.
+// What it cannot do, the next attempt of Run does before anything else.
+func (f *finalization) undo(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+	defer cancel()
+	f.fence.Release(ctx)
+	conn, err := f.live.source.Connect(ctx)
+	if err == nil {
+		defer closeConn(ctx, conn)
+		err = f.fence.Lift(ctx, conn)
+	}
+	if err != nil {
+		f.log.Error("making the source writable again", "error", err)
+		f.warn("The source could not be made writable again yet; it is tried again: " + brief(err))
+		if f.live.stop != nil {
+			f.live.stop(nil) // a new attempt begins with lifting the fence
+		}
+	}
+}
+
+func (f *finalization) raiseFence(ctx context.Context) error {
+	warning, err := f.fence.ReadOnly(ctx, f.source)
+	if err != nil {
+		return err
+	}
+	if warning != "" {
+		f.warn("Fence: " + warning)
+	}
+	if err := f.fence.CreateRefusal(ctx, f.source); err != nil {
+		return err
+	}
+	names, err := catalog.Parents(ctx, f.source)
+	if err != nil {
+		return err
+	}
+	for _, t := range f.live.tables {
+		names = append(names, t.SQLName())
+	}
+	return f.fence.Lock(ctx, f.source, names, f.engine.Settings.FenceWait)
+}
+
+const drainPoll = 20 * time.Millisecond
+
+// errInterrupted says that the stream ended by itself while the finalization needed it.
+var errInterrupted = &Failure{
+	Code:    CodeDatabase,
+	Message: "The replication was interrupted while the last changes were applied",
+	Hint:    "Run 'cf pg-migrate create-finalization' again when the replication is IN-SYNC.",
+}
+
+// drain writes a marker behind everything that was written before the fence, and waits until it comes out at the target.
+func (f *finalization) drain(ctx context.Context) error {
+	source := capture.Source{ID: f.migration.ID, Conn: f.source}
+	marker, err := source.Beat(ctx)
+	if err != nil {
+		return err
+	}
+	ticker := time.NewTicker(drainPoll)
+	defer ticker.Stop()
+	for f.live.apply.LastBeat() < marker {
+		select {
+		case <-ticker.C:
+		case <-f.live.done:
+			return errInterrupted
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// copyDeferred copies the tables that the stream does not carry. Under the fence the current state is the last one.
+func (f *finalization) copyDeferred(ctx context.Context) error {
+	if !slices.ContainsFunc(f.live.tables, func(t catalog.Table) bool { return t.Unlogged }) {
+		return nil
+	}
+	tables, err := catalog.Tables(ctx, f.source) // with the filenodes of now, when nobody can change them any more
+	if err != nil {
+		return err
+	}
+	for _, t := range tables {
+		f.mu.Lock()
+		s := f.tables[t.OID]
+		f.mu.Unlock()
+		if !t.Unlogged || s == nil {
+			continue
+		}
+		s.copied.Rows.Store(0)
+		s.copied.Bytes.Store(0)
+		err := pgx.BeginFunc(ctx, f.target, func(tx pgx.Tx) error {
+			if _, err := snapshot.Table(ctx, f.source, tx, t, &s.copied); err != nil {
+				return err
+			}
+			return f.ledger.CheckEpoch(ctx, tx)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// verify compares the content of every table on both sides. The source is fenced and nothing is applied.
+func (f *finalization) verify(ctx context.Context) error {
+	sides := verify.Sides{SourceMajor: major(f.source), TargetMajor: major(f.target)}
+	var different []string
+	err := sides.Compare(ctx, f.live.source.Connect, f.live.target.Connect, f.live.tables, f.engine.Settings.CopyWorkers, func(r verify.Result) {
+		state := Validated
+		if !r.Equal() {
+			state = Mismatched
+			different = append(different, r.Table.String())
+		}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.tables[r.Table.OID].validation = state
+		f.verified = append(f.verified, TableVerification{
+			Schema: r.Table.Schema, Name: r.Table.Name, Validation: state,
+			SourceRows: r.Source.Rows, TargetRows: r.Target.Rows, SourceHash: r.Source.Hash, TargetHash: r.Target.Hash,
+		})
+	})
+	if err != nil {
+		return err
+	}
+	if len(different) > 0 {
+		return &Failure{
+			Code:    CodeVerificationFailed,
+			Message: "The content of tables differs between source and target: " + strings.Join(different, ", "),
+			Hint:    "The source is writable again. Make sure that nothing else writes to the target. " + startAgain,
+		}
+	}
+	return nil
+}
+
+func major(conn *pgx.Conn) int {
+	var major int
+	_, _ = fmt.Sscanf(conn.PgConn().ParameterStatus("server_version"), "%d", &major)
+	return major
+}
+
+// open makes the target ready in one transaction, whose commit is the point of no return. Just before it, triggers on the
+// source take the locks' place, so that a writer that waited for a lock is refused and not let through.
+func (f *finalization) open(ctx context.Context) error {
+	tx, err := f.target.Begin(ctx)
+	if err != nil {
+		return fmt.Errorf("beginning the opening of the target: %w", err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // no effect after the commit
+
+	f.step(stepSequences)
+	if err := f.setSequences(ctx, tx); err != nil {
+		return err
+	}
+	f.step(stepConstraints)
+	if err := f.finishSchema(ctx, tx); err != nil {
+		return err
+	}
+	f.step(stepOpening)
+	if err := f.ledger.SetStage(ctx, tx, ledger.StageOpened); err != nil {
+		return err
+	}
+	if err := f.fence.Harden(ctx); err != nil {
+		return err
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return f.outcome(ctx, err)
+	}
+	return nil
+}
+
+// outcome finds out what became of a commit whose answer did not arrive.
+func (f *finalization) outcome(ctx context.Context, commitErr error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+	defer cancel()
+	for {
+		conn, err := f.live.target.Connect(ctx)
+		if err == nil {
+			progress, err := f.ledger.TakeOver(ctx, conn)
+			closeConn(ctx, conn)
+			switch {
+			case err == nil && progress.Stage == ledger.StageOpened:
+				return nil
+			case err == nil:
+				return fmt.Errorf("opening the target: %w", commitErr)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", errUnknownOutcome, commitErr)
+		case <-time.After(retryPause):
+		}
+	}
+}
+
+// sequencesPerStatement bounds the branches of one statement.
+const sequencesPerStatement = 500
+
+// setSequences brings all sequences of the target to where the source's stand, and checks that they are there.
+func (f *finalization) setSequences(ctx context.Context, tx pgx.Tx) error {
+	sequences, err := catalog.Sequences(ctx, f.source)
+	if err != nil {
+		return err
+	}
+	for start := 0; start < len(sequences); start += sequencesPerStatement {
+		batch := sequences[start:min(start+sequencesPerStatement, len(sequences))]
+		calls := make([]string, len(batch))
+		args := make([]any, 0, 3*len(batch))
+		for i, s := range batch {
+			calls[i] = fmt.Sprintf("pg_catalog.setval($%d::text::pg_catalog.regclass, $%d::bigint, $%d::boolean)", 3*i+1, 3*i+2, 3*i+3)
+			args = append(args, s.SQLName(), s.Last, s.Called)
+		}
+		if _, err := tx.Exec(ctx, "SELECT "+strings.Join(calls, ", "), args...); err != nil {
+			return fmt.Errorf("setting the sequences of the target: %w", err)
+		}
+	}
+	there, err := catalog.Sequences(ctx, tx)
+	if err != nil {
+		return err
+	}
+	positions := make(map[string]catalog.Sequence, len(there))
+	for _, s := range there {
+		positions[s.SQLName()] = s
+	}
+	for _, s := range sequences {
+		if positions[s.SQLName()] != s {
+			return &Failure{Code: CodeVerificationFailed, Message: "Sequence " + s.SQLName() + " of the target does not stand where the source's does", Hint: startAgain}
+		}
+	}
+	return nil
+}
+
+const populatedViewsSQL = `
+SELECT n.nspname, c.relname
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relkind = 'm'
+  AND c.relispopulated
+  AND n.nspname !~ '^(pg_|_pgmig)'
+  AND n.nspname <> 'information_schema'
+ORDER BY c.oid`
+
+// finishSchema creates what would have acted on rows that are applied one by one: foreign keys, triggers, rules, policies.
+// It also takes back what the replication needed, and fills the materialized views.
+func (f *finalization) finishSchema(ctx context.Context, tx pgx.Tx) error {
+	identities, err := catalog.AlwaysIdentities(ctx, f.source)
+	if err != nil {
+		return err
+	}
+	for _, c := range identities {
+		if err := c.SetGenerated(ctx, tx, "ALWAYS"); err != nil {
+			return err
+		}
+	}
+	// The dump saw the replica identities that the replication had set on the source.
+	changed, err := capture.Source{ID: f.migration.ID, Conn: f.source}.Identities(ctx)
+	if err != nil {
+		return err
+	}
+	for _, i := range changed {
+		if _, err := tx.Exec(ctx, i.Statement()); err != nil {
+			return fmt.Errorf("restoring the replica identity of table %s.%s on the target: %w", i.Schema, i.Table, err)
+		}
+	}
+	entries, err := schema.Pending(ctx, tx, schema.Opening)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := schema.CreateStored(ctx, tx, e); err != nil {
+			return schemaFailure(ctx, err)
+		}
+	}
+	return f.refreshViews(ctx, tx)
+}
+
+// refreshViews fills the materialized views that are filled on the source. One that reads another has to wait for it.
+func (f *finalization) refreshViews(ctx context.Context, tx pgx.Tx) error {
+	rows, err := f.source.Query(ctx, populatedViewsSQL)
+	if err != nil {
+		return fmt.Errorf("reading the list of materialized views: %w", err)
+	}
+	views, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (string, error) {
+		var namespace, name string
+		err := row.Scan(&namespace, &name)
+		return pgx.Identifier{namespace, name}.Sanitize(), err
+	})
+	if err != nil {
+		return fmt.Errorf("reading the list of materialized views: %w", err)
+	}
+	for len(views) > 0 {
+		var waiting []string
+		var last error
+		for _, view := range views {
+			err := pgx.BeginFunc(ctx, tx, func(savepoint pgx.Tx) error {
+				_, err := savepoint.Exec(ctx, "REFRESH MATERIALIZED VIEW "+view)
+				return err
+			})
+			if err != nil {
+				waiting = append(waiting, view)
+				last = fmt.Errorf("filling materialized view %s on the target: %w", view, err)
+			}
+		}
+		if len(waiting) == len(views) {
+			return last
+		}
+		views = waiting
+	}
+	return nil
+}
+
+// release takes away what the migration no longer needs once the target is the truth. Left until delete-replication are only
+// the fence on the source, which keeps late writers from losing what they write there, and our schema with its records.
+func (a *attempt) release(ctx context.Context, f *fence.Fence) error {
+	f.Release(ctx)
+	if err := a.capture.DropSlot(ctx, a.from.ConnectReplication); err != nil {
+		return err
+	}
+	if err := a.capture.Unpublish(ctx); err != nil {
+		return err
+	}
+	return a.ledger.Drop(ctx, a.target)
+}

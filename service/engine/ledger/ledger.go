@@ -1,0 +1,224 @@
+// Package ledger keeps a migration's durable progress in the target database, in the schema _pgmig: what is there is
+// changed in the transaction that changes the data, so that every change is applied exactly once.
+package ledger
+
+import (
+	"context"
+	_ "embed" // for the tables
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/catalog"
+)
+
+// Schema is the schema of the ledger on the target.
+const Schema = "_pgmig"
+
+// Stage is how far a migration has come, as far as a restart needs to know.
+type Stage string
+
+// The stages in their order.
+const (
+	StageNone    Stage = ""        // nothing is on the target yet
+	StageCopying Stage = "copying" // the schema is there; each table says whether it is copied
+	StageStream  Stage = "stream"  // all tables and indexes are there
+	StageOpened  Stage = "opened"  // the point of no return is passed: the target is the truth
+)
+
+// ErrTakenOver says that a worker with a higher epoch works on this migration now.
+var ErrTakenOver = errors.New("another worker has taken over this migration")
+
+// ErrForeign says that the target's ledger belongs to another migration.
+var ErrForeign = errors.New("the target holds the ledger of another migration")
+
+// DB is what the ledger needs of a session or a transaction.
+type DB interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// Ledger is one migration's ledger, as one worker with one epoch sees it.
+type Ledger struct {
+	Migration string
+	Epoch     int64
+}
+
+// Progress is the ledger's first row.
+type Progress struct {
+	Stage   Stage
+	Commit  pglogrepl.LSN // commit LSN of the last transaction that is applied
+	DropSQL string        // removes what the schema copy created
+}
+
+//go:embed ledger.sql
+var createSQL string
+
+const (
+	existsSQL = `SELECT pg_catalog.to_regclass('_pgmig.progress') IS NOT NULL`
+
+	takeOverSQL = `
+UPDATE _pgmig.progress
+SET epoch = $2
+WHERE migration = $1 AND epoch <= $2
+RETURNING stage, commit_lsn::text, drop_statements`
+
+	ownerSQL = `SELECT migration FROM _pgmig.progress`
+)
+
+// TakeOver raises the ledger's epoch to this worker's, so that no earlier worker can change the target any more, and gives
+// the progress. StageNone means that there is no ledger yet. Errors: ErrTakenOver, ErrForeign.
+func (l Ledger) TakeOver(ctx context.Context, db DB) (Progress, error) {
+	var exists bool
+	if err := db.QueryRow(ctx, existsSQL).Scan(&exists); err != nil {
+		return Progress{}, fmt.Errorf("looking for the ledger on the target: %w", err)
+	}
+	if !exists {
+		return Progress{}, nil
+	}
+	var (
+		p      Progress
+		commit string
+	)
+	err := db.QueryRow(ctx, takeOverSQL, l.Migration, l.Epoch).Scan(&p.Stage, &commit, &p.DropSQL)
+	if errors.Is(err, pgx.ErrNoRows) {
+		var owner string
+		if err := db.QueryRow(ctx, ownerSQL).Scan(&owner); err == nil && owner != l.Migration {
+			return Progress{}, ErrForeign
+		}
+		return Progress{}, ErrTakenOver
+	}
+	if err != nil {
+		return Progress{}, fmt.Errorf("taking over the ledger on the target: %w", err)
+	}
+	if p.Commit, err = pglogrepl.ParseLSN(commit); err != nil {
+		return Progress{}, fmt.Errorf("reading the ledger on the target: %w", err)
+	}
+	return p, nil
+}
+
+// Create makes the ledger, in the transaction that also copies the schema. The tables are all pending.
+func (l Ledger) Create(ctx context.Context, tx pgx.Tx, dropSQL string, tables []catalog.Table, fingerprint catalog.Fingerprint) error {
+	if _, err := tx.Exec(ctx, createSQL, pgx.QueryExecModeSimpleProtocol); err != nil {
+		return fmt.Errorf("creating the ledger on the target: %w", err)
+	}
+	const insert = `INSERT INTO _pgmig.progress (migration, epoch, stage, drop_statements) VALUES ($1, $2, $3, $4)`
+	if _, err := tx.Exec(ctx, insert, l.Migration, l.Epoch, string(StageCopying), dropSQL); err != nil {
+		return fmt.Errorf("creating the ledger on the target: %w", err)
+	}
+	_, err := tx.CopyFrom(ctx, pgx.Identifier{Schema, "tables"}, []string{"relation", "schema_name", "table_name", "deferred"},
+		pgx.CopyFromSlice(len(tables), func(i int) ([]any, error) {
+			return []any{tables[i].OID, tables[i].Schema, tables[i].Name, tables[i].Unlogged}, nil
+		}))
+	if err != nil {
+		return fmt.Errorf("writing the tables to the ledger: %w", err)
+	}
+	objects := make([][]any, 0, len(fingerprint))
+	for object, value := range fingerprint {
+		objects = append(objects, []any{object, value})
+	}
+	if _, err := tx.CopyFrom(ctx, pgx.Identifier{Schema, "fingerprint"}, []string{"object", "value"}, pgx.CopyFromRows(objects)); err != nil {
+		return fmt.Errorf("writing the fingerprint to the ledger: %w", err)
+	}
+	return nil
+}
+
+// Fingerprint gives the source's fingerprint as it was when the schema was copied.
+func (l Ledger) Fingerprint(ctx context.Context, db DB) (catalog.Fingerprint, error) {
+	rows, err := db.Query(ctx, `SELECT object, value FROM _pgmig.fingerprint`)
+	if err != nil {
+		return nil, fmt.Errorf("reading the fingerprint from the ledger: %w", err)
+	}
+	fingerprint := catalog.Fingerprint{}
+	var object, value string
+	if _, err := pgx.ForEachRow(rows, []any{&object, &value}, func() error {
+		fingerprint[object] = value
+		return nil
+	}); err != nil {
+		return nil, fmt.Errorf("reading the fingerprint from the ledger: %w", err)
+	}
+	return fingerprint, nil
+}
+
+// Table is one table's entry.
+type Table struct {
+	OID      uint32 // on the source
+	Schema   string
+	Name     string
+	Deferred bool          // copied in the finalization, not replicated
+	Copied   bool          // the initial copy is there
+	CopyLSN  pglogrepl.LSN // of the snapshot it was copied from: changes that commit at or after it are applied
+	Rows     int64
+	Bytes    int64
+}
+
+// Tables gives all tables in the order of schema and name.
+func (l Ledger) Tables(ctx context.Context, db DB) ([]Table, error) {
+	const sql = `
+SELECT relation, schema_name, table_name, deferred, copy_lsn IS NOT NULL, coalesce(copy_lsn, '0/0')::text, rows, bytes
+FROM _pgmig.tables
+ORDER BY schema_name, table_name`
+	rows, err := db.Query(ctx, sql)
+	if err != nil {
+		return nil, fmt.Errorf("reading the tables from the ledger: %w", err)
+	}
+	tables, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t Table, err error) {
+		var lsn string
+		if err := row.Scan(&t.OID, &t.Schema, &t.Name, &t.Deferred, &t.Copied, &lsn, &t.Rows, &t.Bytes); err != nil {
+			return t, err
+		}
+		t.CopyLSN, err = pglogrepl.ParseLSN(lsn)
+		return t, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the tables from the ledger: %w", err)
+	}
+	return tables, nil
+}
+
+// TableCopied records, in the transaction that copied it, that a table is copied from the snapshot at lsn.
+func (l Ledger) TableCopied(ctx context.Context, tx DB, oid uint32, lsn pglogrepl.LSN, rows, bytes int64) error {
+	const sql = `UPDATE _pgmig.tables SET copy_lsn = $2::text::pg_lsn, rows = $3, bytes = $4 WHERE relation = $1`
+	if _, err := tx.Exec(ctx, sql, oid, lsn.String(), rows, bytes); err != nil {
+		return fmt.Errorf("recording a copied table in the ledger: %w", err)
+	}
+	return l.CheckEpoch(ctx, tx)
+}
+
+// CheckEpoch holds the epoch's row against a worker that takes over until the transaction ends, and gives ErrTakenOver if
+// one already did.
+func (l Ledger) CheckEpoch(ctx context.Context, tx DB) error {
+	var one int
+	err := tx.QueryRow(ctx, `SELECT 1 FROM _pgmig.progress WHERE migration = $1 AND epoch = $2 FOR SHARE`, l.Migration, l.Epoch).Scan(&one)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return ErrTakenOver
+	}
+	if err != nil {
+		return fmt.Errorf("checking the epoch in the ledger: %w", err)
+	}
+	return nil
+}
+
+// SetStage records the stage.
+func (l Ledger) SetStage(ctx context.Context, tx DB, stage Stage) error {
+	tag, err := tx.Exec(ctx, `UPDATE _pgmig.progress SET stage = $3 WHERE migration = $1 AND epoch = $2`, l.Migration, l.Epoch, string(stage))
+	if err != nil {
+		return fmt.Errorf("recording stage %q in the ledger: %w", stage, err)
+	}
+	if tag.RowsAffected() != 1 {
+		return ErrTakenOver
+	}
+	return nil
+}
+
+// Drop removes the ledger.
+func (l Ledger) Drop(ctx context.Context, db DB) error {
+	if _, err := db.Exec(ctx, `DROP SCHEMA IF EXISTS _pgmig CASCADE`); err != nil {
+		return fmt.Errorf("dropping the ledger on the target: %w", err)
+	}
+	return nil
+}

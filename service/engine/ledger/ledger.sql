@@ -1,0 +1,37 @@
+CREATE SCHEMA _pgmig;
+
+-- One row; fillfactor leaves room for its updates on the page.
+CREATE TABLE _pgmig.progress (
+    id int PRIMARY KEY DEFAULT 1 CHECK (id = 1),
+    migration text NOT NULL,
+    epoch bigint NOT NULL,
+    stage text NOT NULL,
+    commit_lsn pg_lsn NOT NULL DEFAULT '0/0',
+    committed_at timestamptz,
+    drop_statements text NOT NULL
+) WITH (fillfactor = 10);
+
+CREATE TABLE _pgmig.tables (
+    relation oid PRIMARY KEY,
+    schema_name text NOT NULL,
+    table_name text NOT NULL,
+    deferred boolean NOT NULL,
+    copy_lsn pg_lsn,
+    rows bigint NOT NULL DEFAULT 0,
+    bytes bigint NOT NULL DEFAULT 0
+);
+
+-- The entries of the schema copy that come after the data.
+CREATE TABLE _pgmig.entries (
+    position int PRIMARY KEY,
+    kind text NOT NULL,
+    schema_name text NOT NULL,
+    name text NOT NULL,
+    statements text NOT NULL,
+    done boolean NOT NULL DEFAULT false
+);
+
+CREATE TABLE _pgmig.fingerprint (
+    object text PRIMARY KEY,
+    value text NOT NULL
+);

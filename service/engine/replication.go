@@ -1,0 +1,288 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/catalog"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/ledger"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/snapshot"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/stream"
+)
+
+// Replication is one running migration in this process.
+type Replication struct {
+	engine    *Engine
+	migration Migration
+	ledger    ledger.Ledger
+	log       *slog.Logger
+
+	mu       sync.Mutex // guards what follows
+	phase    Phase
+	warnings []string
+	tables   map[uint32]*tableState // by OID on the source
+	copyFrom time.Time              // when the copy of this run began, zero before
+	copyTo   time.Time              // when it ended
+	carried  int64                  // bytes that earlier runs copied
+	lag      *lag
+	streamed int64 // transactions applied by earlier streams of this run
+	live     *live
+	steps    []Step
+	verified []TableVerification
+	fenced   time.Duration
+	fencedAt time.Time // zero: not fenced now
+
+	finalizing atomic.Bool
+	// resume is where an attempt that ended for a finalization waits for its outcome: true means that all is done.
+	resume chan bool
+}
+
+// tableState is what is known of one table. Its counters are safe for concurrent use, the rest is guarded by Replication.mu.
+type tableState struct {
+	table      catalog.Table
+	phase      TablePhase
+	copied     snapshot.Counter
+	done       bool // the copy is complete: the counters are exact
+	changes    stream.Counts
+	validation Validation
+}
+
+// lag is the newest measurement of how far the target is behind.
+type lag struct {
+	bytes   int64
+	seconds float64
+	good    int // measurements in a row that were good enough for IN-SYNC
+}
+
+// live is what a finalization needs of the stream that runs now.
+type live struct {
+	source, target endpoint
+	tables         []catalog.Table
+	apply          *stream.Apply
+	stop           context.CancelCauseFunc
+	done           chan struct{} // closed when the stream has ended
+	stopped        bool          // it ended for the finalization; to be read after done
+}
+
+// NewReplication prepares m; nothing is done before Run.
+func (e *Engine) NewReplication(m Migration) *Replication {
+	return &Replication{
+		engine:    e,
+		migration: m,
+		ledger:    ledger.Ledger{Migration: m.ID, Epoch: m.Epoch},
+		log:       e.Log.With("migration", m.ID, "epoch", m.Epoch),
+		phase:     PhasePreparing,
+		tables:    map[uint32]*tableState{},
+		resume:    make(chan bool, 1),
+	}
+}
+
+const (
+	retryPause    = time.Second
+	retryPauseMax = 15 * time.Second
+)
+
+// Run prepares (preflight check included), copies and then applies changes until
+//   - ctx ends: it gives ctx's error, and another Run with a higher epoch goes on from there;
+//   - the migration is finalized: nil;
+//   - it cannot go on: a *Failure. The source stays usable.
+//
+// Lost connections and restarted servers are survived.
+func (r *Replication) Run(ctx context.Context) error {
+	pause := retryPause
+	healthy := time.Now()
+	for {
+		err := r.attempt(ctx, &healthy)
+		switch {
+		case err == nil:
+			r.setPhase(PhaseCompleted)
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, errFinalizing):
+			select {
+			case completed := <-r.resume:
+				if completed {
+					r.setPhase(PhaseCompleted)
+					return nil
+				}
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			continue
+		}
+		failure := classify(err)
+		if failure != nil {
+			r.log.Error("replication failed", "code", failure.Code, "error", err)
+			return failure
+		}
+		if time.Since(healthy) > r.engine.Settings.GiveUpAfter {
+			return unreachable(err)
+		}
+		if time.Since(healthy) < retryPauseMax {
+			pause = retryPause
+		}
+		r.log.Warn("replication interrupted, trying again", "error", err, "pause", pause.String())
+		r.warn("Interrupted at " + time.Now().UTC().Format(time.TimeOnly) + " UTC and tried again: " + brief(err))
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		pause = min(2*pause, retryPauseMax)
+	}
+}
+
+func (r *Replication) setPhase(p Phase) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.phase != p {
+		r.log.Info("phase", "phase", string(p))
+		r.phase = p
+	}
+}
+
+// maxWarnings bounds the list; the newest are kept.
+const maxWarnings = 20
+
+func (r *Replication) warn(text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if slices.Contains(r.warnings, text) {
+		return
+	}
+	r.warnings = append(r.warnings, text)
+	if len(r.warnings) > maxWarnings {
+		r.warnings = r.warnings[len(r.warnings)-maxWarnings:]
+	}
+}
+
+func (r *Replication) setTablePhase(oid uint32, phase TablePhase) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tables[oid].phase = phase
+}
+
+// Progress is safe for concurrent use at any time.
+func (r *Replication) Progress() Progress {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := Progress{
+		Phase:               r.phase,
+		Method:              "logical",
+		MethodReason:        "the source has wal_level logical and its login may replicate",
+		InSync:              r.phase == PhaseInSync,
+		TransactionsApplied: r.streamed,
+		Warnings:            append([]string{}, r.warnings...),
+		Tables:              make([]TableProgress, 0, len(r.tables)),
+	}
+	if r.finalizing.Load() && r.phase == PhaseInSync {
+		p.Phase = PhaseFinalizing
+	}
+	if r.live != nil {
+		p.TransactionsApplied += r.live.apply.Transactions()
+	}
+	if r.lag != nil {
+		bytes, seconds := r.lag.bytes, r.lag.seconds
+		p.LagBytes, p.LagSeconds = &bytes, &seconds
+	}
+	for _, s := range r.tables {
+		t := s.progress()
+		p.Tables = append(p.Tables, t)
+		p.BytesCopied += t.BytesCopied
+		p.BytesTotal += t.BytesTotal
+		p.RowsCopied += t.RowsCopied
+		p.RowsTotal += t.RowsTotal
+	}
+	slices.SortFunc(p.Tables, func(a, b TableProgress) int {
+		if a.Schema != b.Schema {
+			return compare(a.Schema, b.Schema)
+		}
+		return compare(a.Name, b.Name)
+	})
+	r.estimate(&p)
+	return p
+}
+
+func compare(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// estimate adds the copy's rate and, while it runs, its likely end.
+func (r *Replication) estimate(p *Progress) {
+	if r.copyFrom.IsZero() {
+		return
+	}
+	end := r.copyTo
+	if end.IsZero() {
+		end = time.Now()
+	}
+	seconds := end.Sub(r.copyFrom).Seconds()
+	copied := p.BytesCopied - r.carried
+	if seconds < 0.001 || copied <= 0 {
+		return
+	}
+	p.BytesPerSecond = int64(float64(copied) / seconds)
+	if r.copyTo.IsZero() && p.BytesPerSecond > 0 {
+		left := time.Duration(float64(p.BytesTotal-p.BytesCopied) / float64(p.BytesPerSecond) * float64(time.Second))
+		at := end.Add(left).UTC().Truncate(time.Second)
+		p.EstimatedEnd = &at
+	}
+}
+
+func (s *tableState) progress() TableProgress {
+	t := TableProgress{
+		Schema:      s.table.Schema,
+		Name:        s.table.Name,
+		Phase:       s.phase,
+		RowsCopied:  s.copied.Rows.Load(),
+		BytesCopied: s.copied.Bytes.Load(),
+		Inserts:     s.changes.Inserts.Load(),
+		Updates:     s.changes.Updates.Load(),
+		Deletes:     s.changes.Deletes.Load(),
+		Validation:  s.validation,
+	}
+	t.RowsTotal, t.BytesTotal = t.RowsCopied, t.BytesCopied
+	if !s.done && s.phase != TableDeferred {
+		// The catalog's figures are estimates: of the rows since the last ANALYZE, of the bytes on disk instead of on the wire.
+		t.RowsTotal, t.BytesTotal = max(s.table.Rows, t.RowsCopied), max(s.table.Bytes, t.BytesCopied)
+	}
+	return t
+}
+
+// FinalizationProgress is safe for concurrent use at any time.
+func (r *Replication) FinalizationProgress() FinalizationProgress {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fenced := r.fenced
+	if !r.fencedAt.IsZero() {
+		fenced += time.Since(r.fencedAt)
+	}
+	return FinalizationProgress{
+		Steps:         append([]Step{}, r.steps...),
+		FencedSeconds: fenced.Seconds(),
+		Verification:  append([]TableVerification{}, r.verified...),
+	}
+}
+
+// endpoints gives the two databases with the newest credentials.
+func (r *Replication) endpoints(ctx context.Context) (source, target endpoint, err error) {
+	s, t, err := r.migration.Databases(ctx)
+	if err != nil {
+		return endpoint{}, endpoint{}, fmt.Errorf("reading the credentials of the databases: %w", err)
+	}
+	application := "pgmig_" + r.migration.ID
+	return endpoint{database: s, application: application}, endpoint{database: t, application: application}, nil
+}

@@ -1,0 +1,137 @@
+// Package verify compares the whole content of tables on two sides, never only counts.
+package verify
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/catalog"
+)
+
+// Content is what a table holds, independent of the order of its rows.
+type Content struct {
+	Rows int64
+	Hash string // decimal sum of a 64-bit hash of each row's text
+}
+
+// Sides says how to read the two sides, so that equal rows have equal text and equal hashes.
+type Sides struct {
+	SourceMajor, TargetMajor int
+}
+
+// Content reads the content of t on conn. The columns are named in the source's order, which the target's may not be.
+// A sum alone does not see two equal changes that cancel each other, therefore the count; a 32-bit hash is too weak, and the
+// hash functions of the rows' own types may change between versions, therefore the text.
+func (s Sides) Content(ctx context.Context, conn *pgx.Conn, t catalog.Table) (c Content, err error) {
+	if err := conn.QueryRow(ctx, s.sql(t)).Scan(&c.Rows, &c.Hash); err != nil {
+		return Content{}, fmt.Errorf("reading the content of table %s: %w", t, err)
+	}
+	return c, nil
+}
+
+func (s Sides) sql(t catalog.Table) string {
+	columns := make([]string, len(t.Columns))
+	for i, c := range t.Columns {
+		columns[i] = "t." + pgx.Identifier{c.Name}.Sanitize()
+	}
+	row := "ROW(" + strings.Join(columns, ", ") + ")::text"
+	hash := "pg_catalog.hashtextextended(" + row + ", 0)"
+	if s.SourceMajor < 11 || s.TargetMajor < 11 { // hashtextextended is new in 11
+		hash = "('x' || pg_catalog.substr(pg_catalog.md5(" + row + "), 1, 16))::bit(64)::bigint"
+	}
+	return "SELECT pg_catalog.count(*), coalesce(pg_catalog.sum((" + hash + ")::numeric), 0)::text FROM ONLY " + t.SQLName() + " AS t"
+}
+
+// Prepare sets conn up for Content. Floating-point numbers have another text from 12 on, but for digits up to 15.
+func (s Sides) Prepare(ctx context.Context, conn *pgx.Conn) error {
+	if (s.SourceMajor < 12) == (s.TargetMajor < 12) {
+		return nil
+	}
+	if _, err := conn.Exec(ctx, "SET extra_float_digits = 0"); err != nil {
+		return fmt.Errorf("setting up a session for the verification: %w", err)
+	}
+	return nil
+}
+
+// Dial opens an ordinary session.
+type Dial func(context.Context) (*pgx.Conn, error)
+
+// Result is the comparison of one table.
+type Result struct {
+	Table          catalog.Table
+	Source, Target Content
+}
+
+// Equal says that both sides hold the same rows.
+func (r Result) Equal() bool { return r.Source == r.Target }
+
+// Compare reads tables on both sides, workers tables at once, and reports each. The sides must stand still.
+func (s Sides) Compare(ctx context.Context, source, target Dial, tables []catalog.Table, workers int, report func(Result)) error {
+	queue := make(chan catalog.Table, len(tables))
+	for _, t := range tables {
+		queue <- t
+	}
+	close(queue)
+	results := make(chan Result)
+	group, ctx := errgroup.WithContext(ctx)
+	for range min(workers, len(tables)) {
+		group.Go(func() error { return s.compareQueue(ctx, source, target, queue, results) })
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for r := range results {
+			report(r)
+		}
+	}()
+	err := group.Wait()
+	close(results)
+	<-done
+	return err
+}
+
+func (s Sides) compareQueue(ctx context.Context, source, target Dial, queue <-chan catalog.Table, results chan<- Result) error {
+	from, err := s.open(ctx, source)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = from.Close(context.WithoutCancel(ctx)) }()
+	to, err := s.open(ctx, target)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = to.Close(context.WithoutCancel(ctx)) }()
+	for t := range queue {
+		r := Result{Table: t}
+		group, ctx := errgroup.WithContext(ctx)
+		group.Go(func() (err error) {
+			r.Source, err = s.Content(ctx, from, t)
+			return err
+		})
+		group.Go(func() (err error) {
+			r.Target, err = s.Content(ctx, to, t)
+			return err
+		})
+		if err := group.Wait(); err != nil {
+			return err
+		}
+		results <- r
+	}
+	return nil
+}
+
+func (s Sides) open(ctx context.Context, dial Dial) (*pgx.Conn, error) {
+	conn, err := dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Prepare(ctx, conn); err != nil {
+		_ = conn.Close(context.WithoutCancel(ctx))
+		return nil, err
+	}
+	return conn, nil
+}
