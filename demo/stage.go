@@ -233,6 +233,9 @@ func (s *stage) launch(name string, environment []string, arguments ...string) e
 	program.Env = append(os.Environ(), environment...)
 	// Ctrl-C is for us, who end everything in order.
 	program.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if !s.options.keep {
+		program.SysProcAttr.Pdeathsig = syscall.SIGTERM // even if we are killed
+	}
 	for suffix, stream := range map[string]*io.Writer{".out": &program.Stdout, ".log": &program.Stderr} {
 		file, err := os.OpenFile(s.path(name+suffix), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 		if err != nil {
