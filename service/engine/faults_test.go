@@ -399,3 +399,45 @@ func TestALostSlotIsNamed(t *testing.T) {
 	p.migration.Epoch++
 	wantFailure(t, p.run(t).ended(t), engine.CodeSlotLost, slot)
 }
+
+// A service key's login is often only a member of the role that owns everything, and set to it.
+func TestLoginsThatAreMembersOfTheOwner(t *testing.T) {
+	t.Parallel()
+	const rows = 300
+	p := newPair(t)
+	execute(t, p.source, shop(rows))
+	member := func(major int, owner postgres.Login, replication string) postgres.Login {
+		l := owner
+		l.User, l.Password = "key_"+fmt.Sprintf("%08x", rand.Uint32()), "p'w\""
+		sql := fmt.Sprintf(`CREATE ROLE %[1]s LOGIN %[2]s PASSWORD 'p''w"'; GRANT %[3]s TO %[1]s; ALTER ROLE %[1]s IN DATABASE %[4]s SET role TO %[3]s`,
+			l.User, replication, pgx.Identifier{owner.User}.Sanitize(), pgx.Identifier{owner.Database}.Sanitize())
+		cluster := postgres.ForTest(t, major)
+		if err := cluster.Exec(t.Context(), owner.Database, sql); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = cluster.Exec(context.Background(), "postgres", fmt.Sprintf(`DROP OWNED BY %[1]s; DROP ROLE %[1]s`, l.User))
+		})
+		return l
+	}
+	owner := *p
+	p.source = member(sourceMajor, p.source, "REPLICATION")
+	p.target = member(targetMajor, p.target, "NOREPLICATION")
+	before := p.sourceState(t)
+	w := owner.startWriters(t, 2, writeShop(rows))
+	r := p.run(t)
+	r.waitInSync(t)
+	w.stop(t)
+	r.finalize(t)
+	if err := p.engine.Remove(t.Context(), p.migration, false); err != nil {
+		t.Fatal(err)
+	}
+	if after := p.sourceState(t); after != before {
+		t.Errorf("the source was\n%s\nand is\n%s", before, after)
+	}
+	execute(t, p.source, `REFRESH MATERIALIZED VIEW sales.per_state_view; REFRESH MATERIALIZED VIEW sales.busy_view`)
+	owner.checkEqual(t)
+	if owners := query(t, p.target, `SELECT DISTINCT relowner::regrole::text FROM pg_class WHERE relnamespace = 'sales'::regnamespace`); owners != owner.target.User {
+		t.Errorf("the target's tables are owned by %s", owners)
+	}
+}

@@ -93,8 +93,15 @@ func (s Source) EndSlotSession(ctx context.Context) (exists bool, err error) {
 		return false, fmt.Errorf("looking for replication slot %s: %w", Slot(s.ID), err)
 	}
 	if pid != 0 {
-		// Refused where another login reads the slot; that session then ends by itself, or the drop says who holds it.
-		_, _ = s.Conn.Exec(ctx, "SELECT pg_catalog.pg_terminate_backend($1)", pid)
+		// As the login itself, not as an owner role that it is set to: only then are its sessions its own. Refused where another
+		// login reads the slot; that session then ends by itself, or the drop says who holds it.
+		_ = pgx.BeginFunc(ctx, s.Conn, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, "SET LOCAL ROLE NONE"); err != nil {
+				return err
+			}
+			_, err := tx.Exec(ctx, "SELECT pg_catalog.pg_terminate_backend($1)", pid)
+			return err
+		})
 	}
 	return true, nil
 }

@@ -65,8 +65,9 @@ WHERE a.datname = pg_catalog.current_database()
   AND NOT r.rolsuper`
 
 	blockersSQL = `
-SELECT a.pid, coalesce(a.usename, '?'), a.application_name, pg_catalog.pg_has_role(a.usesysid, 'USAGE')
+SELECT a.pid, coalesce(a.usename, '?'), coalesce(a.application_name, ''), pg_catalog.pg_has_role(a.usesysid, 'USAGE') AND NOT r.rolsuper
 FROM pg_catalog.pg_stat_activity AS a
+JOIN pg_catalog.pg_roles AS r ON r.oid = a.usesysid
 WHERE a.pid IN (
     SELECT l.pid
     FROM pg_catalog.pg_locks AS l
@@ -104,10 +105,24 @@ func (f *Fence) ReadOnly(ctx context.Context, conn *pgx.Conn) (warning string, e
 	} else {
 		warning = "the login does not own the source database, so that its default cannot be made read-only; the table locks keep writers off"
 	}
-	if _, err := conn.Exec(ctx, endSessionsSQL); err != nil {
+	if err := asLogin(ctx, conn, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, endSessionsSQL)
+		return err
+	}); err != nil {
 		return warning, fmt.Errorf("ending the sessions on the source: %w", err)
 	}
 	return warning, nil
+}
+
+// asLogin does something as the login itself and not as an owner role that it is set to: a login may end its own sessions,
+// which the role may not.
+func asLogin(ctx context.Context, conn *pgx.Conn, do func(pgx.Tx) error) error {
+	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SET LOCAL ROLE NONE"); err != nil {
+			return err
+		}
+		return do(tx)
+	})
 }
 
 func database(conn *pgx.Conn) string { return pgx.Identifier{conn.Config().Database}.Sanitize() }
@@ -163,27 +178,34 @@ func (f *Fence) lockBatch(ctx context.Context, conn, locker *pgx.Conn, batch []s
 
 // endBlockers ends the sessions that hold the tables, as far as it may, and describes the others.
 func endBlockers(ctx context.Context, conn *pgx.Conn, tables []string) (others []string, err error) {
-	rows, err := conn.Query(ctx, blockersSQL, tables)
-	if err != nil {
-		return nil, fmt.Errorf("looking for the sessions that use the tables of the source: %w", err)
-	}
 	type blocker struct {
 		PID         int32
 		User        string
 		Application string
 		Ours        bool
 	}
-	blockers, err := pgx.CollectRows(rows, pgx.RowToStructByPos[blocker])
-	if err != nil {
-		return nil, fmt.Errorf("looking for the sessions that use the tables of the source: %w", err)
-	}
-	for _, b := range blockers {
-		if b.Ours {
-			if _, err := conn.Exec(ctx, "SELECT pg_catalog.pg_terminate_backend($1)", b.PID); err == nil {
+	err = asLogin(ctx, conn, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, blockersSQL, tables)
+		if err != nil {
+			return err
+		}
+		blockers, err := pgx.CollectRows(rows, pgx.RowToStructByPos[blocker])
+		if err != nil {
+			return err
+		}
+		for _, b := range blockers {
+			if !b.Ours {
+				others = append(others, fmt.Sprintf("process %d (application %q, user %s)", b.PID, b.Application, b.User))
 				continue
 			}
+			if _, err := tx.Exec(ctx, "SELECT pg_catalog.pg_terminate_backend($1)", b.PID); err != nil {
+				return err
+			}
 		}
-		others = append(others, fmt.Sprintf("process %d (application %q, user %s)", b.PID, b.Application, b.User))
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("dealing with the sessions that use the tables of the source: %w", err)
 	}
 	return others, nil
 }
