@@ -15,7 +15,7 @@ var versionNumber = regexp.MustCompile(`\(PostgreSQL\) (\d+)`)
 
 // pgDumpVersion gives the major version of pg_dump, 0 when it cannot be run.
 func (e *Engine) pgDumpVersion(ctx context.Context) int {
-	out, err := exec.CommandContext(ctx, e.Settings.PgDump, "--version").Output() //nolint:gosec // the path is the operator's setting
+	out, err := exec.CommandContext(ctx, e.Settings.PgDump, "--version").Output()
 	if err != nil {
 		e.Log.Warn("pg_dump cannot be run", "path", e.Settings.PgDump, "error", err)
 		return 0

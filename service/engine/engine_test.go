@@ -292,7 +292,7 @@ func (p *pair) startWriters(t *testing.T, n int, write func(ctx context.Context,
 	for i := range n {
 		conn := connect(t, p.source.URL())
 		w.group.Go(func() {
-			random := rand.New(rand.NewPCG(uint64(i), 1)) //nolint:gosec // a repeatable workload
+			random := rand.New(rand.NewPCG(uint64(i), 1))
 			for ctx.Err() == nil {
 				// A commit under way is finished, so that its outcome is known.
 				err := write(context.WithoutCancel(ctx), conn, random)

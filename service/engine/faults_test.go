@@ -127,7 +127,7 @@ func TestAnotherWorkerGoesOn(t *testing.T) {
 	execute(t, p.source, shop(rows))
 	w := p.startWriters(t, 2, writeShop(rows))
 	// Workers are stopped at random moments of preparing, copying and streaming; the last one finishes.
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a repeatable test
+	random := rand.New(rand.NewPCG(1, 2))
 	for p.migration.Epoch = 1; p.migration.Epoch < 8; p.migration.Epoch++ {
 		r := p.run(t)
 		time.Sleep(time.Duration(50+random.IntN(500)) * time.Millisecond)

@@ -1,11 +1,13 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -163,12 +165,6 @@ func (r *Replication) warn(text string) {
 	}
 }
 
-func (r *Replication) setTablePhase(oid uint32, phase TablePhase) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.tables[oid].phase = phase
-}
-
 // Progress is safe for concurrent use at any time.
 func (r *Replication) Progress() Progress {
 	r.mu.Lock()
@@ -201,23 +197,10 @@ func (r *Replication) Progress() Progress {
 		p.RowsTotal += t.RowsTotal
 	}
 	slices.SortFunc(p.Tables, func(a, b TableProgress) int {
-		if a.Schema != b.Schema {
-			return compare(a.Schema, b.Schema)
-		}
-		return compare(a.Name, b.Name)
+		return cmp.Or(strings.Compare(a.Schema, b.Schema), strings.Compare(a.Name, b.Name))
 	})
 	r.estimate(&p)
 	return p
-}
-
-func compare(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // estimate adds the copy's rate and, while it runs, its likely end.

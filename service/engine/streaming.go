@@ -133,7 +133,6 @@ func (a *attempt) watch(ctx context.Context, apply *stream.Apply) error {
 		return err
 	}
 	beats := map[int64]time.Time{} // those that are not known to be applied yet
-	latency := 0.0
 	ticker := time.NewTicker(a.engine.Settings.Beat)
 	defer ticker.Stop()
 	var checked time.Time
@@ -167,7 +166,7 @@ func (a *attempt) watch(ctx context.Context, apply *stream.Apply) error {
 				oldest = at
 			}
 		}
-		latency = 0
+		latency := 0.0
 		if !oldest.IsZero() {
 			latency = time.Since(oldest).Seconds()
 		}

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -87,7 +88,7 @@ func (s Source) DropSlot(ctx context.Context, connect func(context.Context) (*pg
 func (s Source) EndSlotSession(ctx context.Context) (exists bool, err error) {
 	var pid int32
 	switch err := s.Conn.QueryRow(ctx, slotPIDSQL, Slot(s.ID)).Scan(&pid); {
-	case err == pgx.ErrNoRows:
+	case errors.Is(err, pgx.ErrNoRows):
 		return false, nil
 	case err != nil:
 		return false, fmt.Errorf("looking for replication slot %s: %w", Slot(s.ID), err)

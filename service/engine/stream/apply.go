@@ -128,22 +128,28 @@ func (a *Apply) Run(ctx context.Context, source, target *pgconn.PgConn) error {
 	a.target = target
 	a.prepared, a.relations = map[shape]string{}, map[uint32]*relation{}
 	receive := newReceiver(source, &a.flushed)
-	received := make(chan error, 1)
-	go func() { received <- receive.run(ctx, a.Slot) }()
+	var receiveErr error
+	received := make(chan struct{})
+	go func() {
+		defer close(received)
+		receiveErr = receive.run(ctx, a.Slot)
+	}()
 	err := a.consume(ctx, receive, received)
 	cancel()
 	if a.pipeline != nil {
 		_ = a.pipeline.Close() // its transaction is never committed: the caller closes the connection
 	}
-	select {
-	case <-received:
-	default:
-		<-received
+	<-received
+	if errors.Is(err, errReceiverEnded) {
+		return receiveErr
 	}
 	return err
 }
 
-func (a *Apply) consume(ctx context.Context, receive *receiver, received chan error) error {
+// errReceiverEnded says that the receiver has the reason why nothing comes any more.
+var errReceiverEnded = errors.New("the replication slot is not read any more")
+
+func (a *Apply) consume(ctx context.Context, receive *receiver, received <-chan struct{}) error {
 	for {
 		var m message
 		select {
@@ -157,9 +163,8 @@ func (a *Apply) consume(ctx context.Context, receive *receiver, received chan er
 			}
 			select {
 			case m = <-receive.queue:
-			case err := <-received:
-				received <- err
-				return err
+			case <-received:
+				return errReceiverEnded
 			case <-ctx.Done():
 				return ctx.Err()
 			}
