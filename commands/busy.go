@@ -1,0 +1,32 @@
+package commands
+
+import (
+	"context"
+	"time"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/ui"
+)
+
+// busy shows that something goes on while work runs, which must end with the context.
+func (i *invocation) busy(ctx context.Context, text string, work func() error) error {
+	activity := i.Streams.Activity(i.Clock.Now)
+	defer activity.Stop()
+	done := make(chan error, 1)
+	go func() { done <- work() }()
+
+	started := i.Clock.Now()
+	activity.Show(ui.State{Key: text, Line: text + "..."})
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-ctx.Done():
+			<-done // what work writes to is not touched any more after this
+			return context.Cause(ctx)
+		case <-tick.C:
+			activity.Show(ui.State{Key: text, Line: text + ", " + ui.Duration(i.Clock.Now().Sub(started).Round(time.Second)) + " so far..."})
+		}
+	}
+}

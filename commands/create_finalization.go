@@ -1,0 +1,61 @@
+package commands
+
+import (
+	"context"
+	"fmt"
+)
+
+func createFinalizationCommand() Command {
+	return Command{
+		Name:     "create-finalization",
+		Synopses: []string{"[-f] [--wait [--timeout DURATION] [--poll-interval DURATION]]"},
+		Summary:  "Finalize the migration: hold back writes, carry over the rest, verify every table",
+		Details: "The replication has to be IN-SYNC. Stop the applications that write to the source before.\n" +
+			"On a terminal it asks first; without one it goes on, as release scripts expect.",
+		make: func() options { return &createFinalizationOptions{} },
+	}
+}
+
+type createFinalizationOptions struct {
+	waiting waiting
+	force   bool
+}
+
+func (o *createFinalizationOptions) flags() []Flag {
+	return append([]Flag{forceFlag(&o.force)}, o.waiting.flags("COMPLETED")...)
+}
+
+func (o *createFinalizationOptions) names(names []string) error {
+	if err := noNames(names); err != nil {
+		return err
+	}
+	return o.waiting.check()
+}
+
+func (o *createFinalizationOptions) run(ctx context.Context, i *invocation) error {
+	m, err := i.migration(ctx)
+	if err != nil {
+		return err
+	}
+	if !o.force && i.Streams.Interactive() {
+		if err := i.confirm(ctx, fmt.Sprintf(
+			"This ends the replication from %s to %s in %s: writes to %s are held back, the rest is carried over and every table is verified. "+
+				"Stop the applications that write to %s before.\nReally finalize the migration?",
+			m.target.SourceInstance, m.target.TargetInstance, i.where(), m.target.SourceInstance, m.target.SourceInstance)); err != nil {
+			return err
+		}
+	}
+	i.banner("Finalizing the migration", m.target)
+	if err := i.create(ctx, m.finalization(), func(ctx context.Context) error {
+		return m.CreateFinalization(ctx, m.names)
+	}); err != nil {
+		return err
+	}
+	i.Streams.OK()
+	if o.waiting.wait {
+		view := finalizationView{invocation: i, migration: m}
+		return view.watch(ctx, o.waiting, true)
+	}
+	i.Streams.Next("wait until it is completed with '%s finalization --wait'", i.Program)
+	return nil
+}
