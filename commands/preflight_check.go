@@ -49,8 +49,12 @@ func (o *preflightCheckOptions) run(ctx context.Context, i *invocation) error {
 
 	found := fmt.Sprintf("%s, %s", ui.Plural(critical, "critical issue"), ui.Plural(warnings, "warning"))
 	if !ready {
+		why := ": a replication cannot start like this."
+		if critical == 0 {
+			why = ": --strict accepts no warnings."
+		}
 		return &Failure{
-			Code: PreflightCritical, Message: found + ": a replication cannot start like this.",
+			Code: PreflightCritical, Message: found + why,
 			Hint: fmt.Sprintf("Mend what is listed, then check again with '%s preflight-check'.", i.Program),
 		}
 	}

@@ -2,6 +2,7 @@ package ui
 
 import (
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -22,8 +23,11 @@ func Clean(text string) string {
 		default:
 			return r
 		}
-	}, text)), " ")
+	}, escapes.ReplaceAllString(text, ""))), " ")
 }
+
+// escapes matches the sequences by which a terminal is told to do something.
+var escapes = regexp.MustCompile(`\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-Z\\^_])`)
 
 // cleanName is like Clean, but keeps spaces as they are: they belong to the name.
 func cleanName(name string) string {
