@@ -47,7 +47,10 @@ func (i *invocation) address() (*address, error) {
 	if text := i.Getenv(addressVariable); text != "" {
 		found.origin = FromEnvironment
 		if found.url, err = parseAddress(text); err != nil {
-			return nil, &Failure{Code: BadConfig, Message: fmt.Sprintf("%s in the environment is no address of the migration API: %v.", addressVariable, err), err: err}
+			return nil, &Failure{
+				Code: BadConfig, Message: fmt.Sprintf("%s in the environment is no address of the migration API: %v.", addressVariable, err), err: err,
+				Hint: "Correct it, or unset it to use the address that '" + i.Program + " api' shows then.",
+			}
 		}
 		if isSaved && found.url.String() == saved.URL {
 			trust()

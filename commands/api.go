@@ -53,7 +53,7 @@ func (o *apiOptions) names(names []string) error {
 	}
 	u, err := parseAddress(names[0])
 	if err != nil {
-		return usageError("%q is no address of the migration API: %v.", names[0], err)
+		return usageError("This is no address of the migration API: %v.", err) // which may hold a password
 	}
 	o.saved = &SavedAPI{URL: u.String(), SkipSSLValidation: o.skip, CACert: o.ca}
 	return nil
@@ -76,7 +76,7 @@ func (o *apiOptions) run(ctx context.Context, i *invocation) error {
 	found, err := i.address()
 	if err != nil {
 		if o.unset { // forgotten, as was asked; what follows is the next command's business
-			i.Streams.Note("%s", i.describe(err).Message)
+			i.Streams.Note("%s %s", i.describe(err).Message, i.describe(err).Hint)
 			return nil
 		}
 		return err

@@ -60,7 +60,6 @@ func (i *invocation) lostCreate(ctx context.Context, j job, lost error) error {
 // conflict adds to the service's refusal what is there.
 func (i *invocation) conflict(ctx context.Context, j job, refused error) error {
 	failure := *i.describe(refused)
-	failure.Hint = fmt.Sprintf("Look with '%s replication'.", i.Program)
 	if status, err := j.status(ctx); err == nil {
 		i.result.Status = status
 		failure.Message += fmt.Sprintf(" The %s is %s now.", j.noun, status)
@@ -79,13 +78,18 @@ func (d *deletion) flags() []Flag {
 	return append([]Flag{forceFlag(&d.force)}, d.waiting.flags("gone")...)
 }
 
-// confirm asks before something is deleted, and refuses where nobody can answer.
-func (d *deletion) confirm(ctx context.Context, i *invocation, j job, question string) error {
-	if d.force {
+// canConfirm refuses a deletion that has to be confirmed where nobody can.
+func (d *deletion) canConfirm(i *invocation) error {
+	if d.force || i.Streams.Interactive() {
 		return nil
 	}
-	if !i.Streams.Interactive() {
-		return usageError("Without a terminal there is nobody to ask: delete-%s needs --force (-f).", j.noun)
+	return usageError("Without a terminal there is nobody to ask: %s needs --force (-f).", i.result.Command)
+}
+
+// confirm asks before something is deleted.
+func (d *deletion) confirm(ctx context.Context, i *invocation, question string) error {
+	if d.force {
+		return nil
 	}
 	return i.confirm(ctx, question)
 }

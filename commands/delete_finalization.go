@@ -25,11 +25,14 @@ func (o *deleteFinalizationOptions) names(names []string) error {
 }
 
 func (o *deleteFinalizationOptions) run(ctx context.Context, i *invocation) error {
+	if err := o.canConfirm(i); err != nil {
+		return err
+	}
 	m, err := i.migration(ctx)
 	if err != nil {
 		return err
 	}
-	if err := o.confirm(ctx, i, m.finalization(), fmt.Sprintf(
+	if err := o.confirm(ctx, i, fmt.Sprintf(
 		"This stops the finalization of the migration from %s to %s in %s, if it runs, and removes it.\nReally delete the finalization?",
 		m.target.SourceInstance, m.target.TargetInstance, i.where())); err != nil {
 		return err

@@ -34,6 +34,9 @@ func (o *deleteReplicationOptions) names(names []string) error {
 }
 
 func (o *deleteReplicationOptions) run(ctx context.Context, i *invocation) error {
+	if err := o.canConfirm(i); err != nil {
+		return err
+	}
 	m, err := i.migration(ctx)
 	if err != nil {
 		return err
@@ -42,7 +45,7 @@ func (o *deleteReplicationOptions) run(ctx context.Context, i *invocation) error
 	if o.cleanTarget {
 		stays = fmt.Sprintf("All that it created in %s is dropped, with the data.", m.target.TargetInstance)
 	}
-	if err := o.confirm(ctx, i, m.replication(), fmt.Sprintf(
+	if err := o.confirm(ctx, i, fmt.Sprintf(
 		"This stops the replication from %s to %s in %s and removes what it left in %s. %s\nReally delete the replication?",
 		m.target.SourceInstance, m.target.TargetInstance, i.where(), m.target.SourceInstance, stays)); err != nil {
 		return err

@@ -84,7 +84,7 @@ func (i *invocation) describe(err error) *Failure {
 	case errors.As(err, &config):
 		return &Failure{Code: BadConfig, Message: sentence(err), Hint: config.Hint, err: err}
 	default:
-		return &Failure{Code: Internal, Message: sentence(err), err: err}
+		return &Failure{Code: Internal, Message: sentence(err), Hint: "Try again with CF_TRACE=FILE, which shows what was asked and answered.", err: err}
 	}
 }
 
@@ -103,9 +103,9 @@ func (i *invocation) describeAnswer(answer *client.Error, err error) *Failure {
 	case client.NotAuthorized:
 		f.Code, f.Hint = NotAuthorized, i.rights()
 	case client.NotFound:
-		f.Code = NotFound
+		f.Code, f.Hint = NotFound, fmt.Sprintf("Check the names with '%s target' and 'cf services'.", i.Program)
 	case client.Conflict:
-		f.Code = Conflict
+		f.Code, f.Hint = Conflict, fmt.Sprintf("Look with '%s replication'.", i.Program)
 	case client.BadResponse:
 		f.Code, f.Hint = BadResponse, api
 	default:

@@ -94,7 +94,7 @@ func (w *waiting) until(ctx context.Context, i *invocation, job, again string, a
 		now := i.Clock.Now()
 		switch {
 		case ctx.Err() != nil:
-			return w.ended(ctx, i, job, again)
+			return w.ended(ctx, job, again)
 		case err == nil:
 			activity.Show(state)
 			if over {
@@ -122,13 +122,13 @@ func (w *waiting) until(ctx context.Context, i *invocation, job, again string, a
 			pause = min(pause, deadline.Sub(now))
 		}
 		if i.Clock.Sleep(ctx, pause) != nil {
-			return w.ended(ctx, i, job, again)
+			return w.ended(ctx, job, again)
 		}
 	}
 }
 
 // ended says why a wait stopped before its end.
-func (w *waiting) ended(ctx context.Context, _ *invocation, job, again string) error {
+func (w *waiting) ended(ctx context.Context, job, again string) error {
 	if cause := context.Cause(ctx); !errors.Is(cause, errTimeout) {
 		return cause
 	}
@@ -138,7 +138,7 @@ func (w *waiting) ended(ctx context.Context, _ *invocation, job, again string) e
 func (w *waiting) timedOut(job, again string) error {
 	return &Failure{
 		Code:    Timeout,
-		Message: fmt.Sprintf("The %s was waited for %s in vain. It goes on at the service.", job, w.timeout),
+		Message: fmt.Sprintf("Gave up waiting after %s. The %s goes on at the service.", w.timeout, job),
 		Hint:    fmt.Sprintf("Wait on with '%s'.", again),
 	}
 }

@@ -1,0 +1,343 @@
+package plugin_test
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/client/clienttest"
+	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/foundation"
+)
+
+var update = flag.Bool("update", false, "write the outputs in the scripts anew")
+
+// build builds the plugin as it is released.
+func build(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "cf_cli_pg_migrate_plugin")
+	command := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w -X main.version=v1.2.3", "-o", path, "..")
+	command.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := command.CombinedOutput(); err != nil {
+		t.Fatalf("build the plugin: %v\n%s", err, text)
+	}
+	return path
+}
+
+// installCF gives the path of the real cf CLI.
+func installCF(t *testing.T) string {
+	t.Helper()
+	path, err := exec.CommandContext(t.Context(), "../fixtures/cf/install.sh").Output()
+	if err != nil {
+		t.Fatalf("install cf: %v", err)
+	}
+	return strings.TrimSpace(string(path))
+}
+
+// newFoundation starts a foundation with two instances and a key each. It makes no databases: the API is scripted.
+func newFoundation(ctx context.Context) (*foundation.Foundation, string, func() error, error) {
+	instance := func(name string, keys ...foundation.KeyConfig) foundation.InstanceConfig {
+		return foundation.InstanceConfig{Name: name, Organization: "acme", Space: "prod", Offering: "postgresql-db", Plan: "small", Keys: keys}
+	}
+	key := func(name string) foundation.KeyConfig {
+		return foundation.KeyConfig{Name: name, Credentials: map[string]any{"uri": "postgres://secret"}}
+	}
+	provided := instance("provided")
+	provided.UserProvided, provided.Offering, provided.Plan = true, "", ""
+	f, err := foundation.New(ctx, foundation.Config{
+		Organizations: []foundation.OrganizationConfig{{Name: "acme", Spaces: []foundation.SpaceConfig{
+			{Name: "prod", GUID: "11111111-1111-4111-8111-111111111111"}, {Name: "test"},
+		}}},
+		Users: []foundation.UserConfig{{Name: "jane", Password: "pass", Roles: []foundation.RoleConfig{
+			{Type: "space_developer", Organization: "acme", Space: "prod"}, {Type: "space_developer", Organization: "acme", Space: "test"},
+		}}},
+		Offerings: []foundation.OfferingConfig{{Name: "postgresql-db", Broker: "b", Plans: []foundation.PlanConfig{{Name: "small"}}}},
+		Instances: []foundation.InstanceConfig{
+			instance("db-old", key("k1")), instance("db-new", key("k2")), instance("a, b", key("50% + x")), provided,
+		},
+	})
+	if err != nil {
+		return nil, "", nil, err
+	}
+	address, stop, err := f.Start(ctx, "127.0.0.1:0")
+	return f, address, stop, err
+}
+
+type (
+	apiKey        struct{}
+	foundationKey struct{}
+)
+
+// TestScripts runs what a user types in testdata/script: the real cf CLI in a home of its own with the built plugin,
+// against a foundation and a scripted migration API.
+func TestScripts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs the cf CLI")
+	}
+	binary, cf := build(t), installCF(t)
+	testscript.Run(t, testscript.Params{
+		Dir:           "testdata/script",
+		UpdateScripts: *update,
+		Setup: func(env *testscript.Env) error {
+			f, address, stop, err := newFoundation(t.Context())
+			if err != nil {
+				return err
+			}
+			api := clienttest.Start()
+			env.Defer(func() {
+				api.Close()
+				if err := stop(); err != nil {
+					t.Errorf("stop: %v", err)
+				}
+				if unknown := f.UnknownRequests(); len(unknown) > 0 {
+					t.Errorf("asked for what the foundation lacks: %v", unknown)
+				}
+			})
+			env.Values[apiKey{}], env.Values[foundationKey{}] = api, f
+			env.Setenv("PATH", filepath.Dir(cf)+string(filepath.ListSeparator)+env.Getenv("PATH"))
+			env.Setenv("CF_HOME", env.WorkDir)
+			env.Setenv("API", address)
+			env.Setenv("PLUGIN", binary)
+			env.Setenv("PG_MIGRATE_API", api.URL)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"login":      login,
+			"api":        answer,
+			"asked":      asked,
+			"foundation": act,
+			"same":       same,
+		},
+	})
+}
+
+// login installs the plugin and logs in to acme/prod.
+func login(ts *testscript.TestScript, _ bool, _ []string) {
+	for _, args := range [][]string{
+		{"install-plugin", "-f", ts.Getenv("PLUGIN")}, {"api", ts.Getenv("API")}, {"auth", "jane", "pass"}, {"target", "-o", "acme", "-s", "prod"},
+	} {
+		ts.Check(ts.Exec("cf", args...))
+	}
+}
+
+// answer sets what the API answers to a request: api GET /v1/replication ANSWER..., where an answer is a status word,
+// accepted, html, noroute, reset, truncated, redirect, NUMBER:CODE:TEXT or @FILE with JSON.
+func answer(ts *testscript.TestScript, _ bool, args []string) {
+	var answers []clienttest.Answer
+	for _, word := range args[2:] {
+		file, isFile := strings.CutPrefix(word, "@")
+		parts := strings.SplitN(word, ":", 3)
+		status, err := strconv.Atoi(parts[0])
+		switch {
+		case isFile:
+			answers = append(answers, clienttest.Answer{Status: http.StatusOK, Type: "application/json", Body: ts.ReadFile(file)})
+		case err == nil && len(parts) == 3:
+			answers = append(answers, clienttest.Problem(status, parts[1], parts[2]))
+		case word == "accepted":
+			answers = append(answers, clienttest.Accepted())
+		case word == "html":
+			answers = append(answers, clienttest.HTML(http.StatusOK))
+		case word == "noroute":
+			answers = append(answers, clienttest.NoRoute())
+		case word == "reset":
+			answers = append(answers, clienttest.Reset())
+		case word == "truncated":
+			answers = append(answers, clienttest.Truncated())
+		case word == "redirect":
+			answers = append(answers, clienttest.Redirect("https://login.example.com/"))
+		case word == strings.ToUpper(word):
+			answers = append(answers, clienttest.Status(word))
+		default:
+			ts.Fatalf("unknown answer %q", word)
+		}
+	}
+	ts.Value(apiKey{}).(*clienttest.API).On(args[0]+" "+args[1], answers...)
+}
+
+// asked fails unless the API was asked that often: asked N GET /v1/replication.
+func asked(ts *testscript.TestScript, _ bool, args []string) {
+	if got := ts.Value(apiKey{}).(*clienttest.API).Asked(args[1] + " " + args[2]); strconv.Itoa(got) != args[0] {
+		ts.Fatalf("asked %d times", got)
+	}
+}
+
+// act does what happens to the foundation behind the user's back.
+func act(ts *testscript.TestScript, _ bool, args []string) {
+	f := ts.Value(foundationKey{}).(*foundation.Foundation)
+	switch args[0] {
+	case "token-lifetime":
+		lifetime, err := time.ParseDuration(args[1])
+		ts.Check(err)
+		f.SetTokenLifetime(lifetime)
+	case "revoke-refresh-tokens":
+		f.RevokeRefreshTokens()
+	case "outage":
+		status, err := strconv.Atoi(args[1])
+		ts.Check(err)
+		f.SetOutage(status)
+	default:
+		ts.Fatalf("foundation cannot %s", args[0])
+	}
+}
+
+// same compares stdout or stderr with a file, with the addresses of this run made the same in each run.
+func same(ts *testscript.TestScript, _ bool, args []string) {
+	text := ts.ReadFile(args[0])
+	for name, variable := range map[string]string{"API": "PG_MIGRATE_API", "CF_API": "API", "CF_HOME": "CF_HOME"} {
+		if value := ts.Getenv(variable); value != "" {
+			text = strings.ReplaceAll(text, value, name)
+			text = strings.ReplaceAll(text, strings.TrimPrefix(value, "http://"), name)
+		}
+	}
+	if want := ts.ReadFile(args[1]); text != want {
+		ts.Fatalf("%s is not %s:\n%s", args[0], args[1], text)
+	}
+}
+
+// home is a cf home with the plugin and a login, for tests that talk to cf by themselves.
+func home(t *testing.T, api *clienttest.API) (run func(args ...string) *exec.Cmd) {
+	t.Helper()
+	cf, binary := installCF(t), build(t)
+	f, address, stop, err := newFoundation(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = f
+	t.Cleanup(func() { _ = stop() })
+	folder := t.TempDir()
+	run = func(args ...string) *exec.Cmd {
+		command := exec.Command(cf, args...) //nolint:noctx // the test signals it
+		command.Env = append(os.Environ(), "CF_HOME="+folder, "PG_MIGRATE_API="+api.URL, "TERM=xterm")
+		return command
+	}
+	for _, args := range [][]string{
+		{"install-plugin", "-f", binary}, {"api", address}, {"auth", "jane", "pass"}, {"target", "-o", "acme", "-s", "prod"},
+		{"pg-migrate", "target", "db-old", "k1", "db-new", "k2"},
+	} {
+		if text, err := run(args...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", args, err, text)
+		}
+	}
+	return run
+}
+
+// waitFor waits until something is true.
+func waitFor(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s does not come", what)
+		}
+	}
+}
+
+func TestCtrlC(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs the cf CLI")
+	}
+	api := clienttest.Start()
+	t.Cleanup(api.Close)
+	api.On("GET /v1/replication", clienttest.Status("RUNNING"))
+	run := home(t, api)
+
+	command := run("pg-migrate", "replication", "--wait", "--poll-interval", "1s")
+	terminal, err := pty.StartWithSize(command, &pty.Winsize{Rows: 24, Cols: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer terminal.Close()
+	text := make(chan string, 1)
+	go func() {
+		var all bytes.Buffer
+		_, _ = all.ReadFrom(terminal) // ends with an error when both processes are gone
+		text <- all.String()
+	}()
+	waitFor(t, "a first look", func() bool { return api.Asked("GET /v1/replication") > 0 })
+	if _, err := terminal.Write([]byte{3}); err != nil { // Ctrl-C
+		t.Fatal(err)
+	}
+	if err := command.Wait(); err == nil {
+		t.Error("cf ended well")
+	}
+	select {
+	case got := <-text:
+		want := "Stopped. The replication goes on at the service. Look again with 'cf pg-migrate replication'."
+		if strings.Count(strings.Join(strings.Fields(got), " "), want) != 1 {
+			t.Errorf("got %q", got)
+		}
+		if !strings.Contains(got, "\x1b[?25h") {
+			t.Error("the cursor stays hidden")
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the plugin goes on without cf")
+	}
+}
+
+func TestNoOrphan(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs the cf CLI")
+	}
+	api := clienttest.Start()
+	t.Cleanup(api.Close)
+	api.On("GET /v1/replication", clienttest.Status("RUNNING"))
+	run := home(t, api)
+
+	command := run("pg-migrate", "replication", "--wait", "--poll-interval", "1s")
+	var out bytes.Buffer
+	command.Stdout, command.Stderr = &out, &out // a pipe, which lives as long as the plugin
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "a first look", func() bool { return api.Asked("GET /v1/replication") > 0 })
+	if err := command.Process.Signal(syscall.SIGKILL); err != nil { // cf alone
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { _ = command.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the plugin goes on without cf")
+	}
+	if strings.Contains(out.String(), "FAILED") {
+		t.Errorf("got %q", out.String())
+	}
+}
+
+func TestPromptOnATerminal(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs the cf CLI")
+	}
+	api := clienttest.Start()
+	t.Cleanup(api.Close)
+	api.On("DELETE /v1/replication", clienttest.Accepted())
+	run := home(t, api)
+	for answer, want := range map[string]int{"\r": 0, "y\r": 1} {
+		before := api.Asked("DELETE /v1/replication")
+		command := run("pg-migrate", "delete-replication")
+		terminal, err := pty.StartWithSize(command, &pty.Winsize{Rows: 24, Cols: 60})
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(terminal, answer)
+		var all bytes.Buffer
+		_, _ = all.ReadFrom(terminal)
+		err = command.Wait()
+		_ = terminal.Close()
+		if got := api.Asked("DELETE /v1/replication") - before; got != want || (err == nil) != (want == 1) {
+			t.Errorf("%q: %d requests, %v\n%s", answer, got, err, all.String())
+		}
+	}
+}
