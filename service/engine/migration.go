@@ -20,9 +20,17 @@ type Database struct {
 type TLS struct {
 	Mode TLSMode
 	// Roots are the certificate authorities that the server's certificate is checked against; nil means the system's.
-	Roots *x509.CertPool
+	Roots *x509.CertPool `json:"-"`
 	// RootsPEM is the same as Roots in PEM, for pg_dump, which reads a file. Empty means the system's.
 	RootsPEM string
+}
+
+// Restore makes Roots of RootsPEM, for a TLS that was stored as JSON.
+func (t *TLS) Restore() {
+	if t.RootsPEM != "" {
+		t.Roots = x509.NewCertPool()
+		t.Roots.AppendCertsFromPEM([]byte(t.RootsPEM))
+	}
 }
 
 // TLSMode is the operator's policy, with libpq's meaning of the words (PostgreSQL manual, 32.19.1).

@@ -1,0 +1,88 @@
+package migration
+
+import (
+	"context"
+	"errors"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/state"
+)
+
+// finalizing is the finalization of a migration that a worker drives: none, or one at work.
+type finalizing struct {
+	*drive
+	runner Runner
+	cancel context.CancelFunc // of the one at work, nil when there is none
+	result chan error         // of the one at work
+	began  bool               // one has begun in this run
+}
+
+// follow does what the row says: begin, or give up.
+func (f *finalizing) follow(ctx context.Context, m *state.Migration) {
+	if m.FinalizationStatus == nil {
+		return
+	}
+	status := *m.FinalizationStatus
+	switch {
+	case m.FinalizationCancelled && f.cancel != nil:
+		f.cancel()
+	case m.FinalizationCancelled:
+		if err := f.lease.ForgetFinalization(ctx); err != nil {
+			f.log.Warn("removing a finalization", "error", err)
+		}
+	case f.cancel == nil && (status == Waiting || status == Running) && f.runner.Progress().InSync:
+		f.begin(ctx)
+	}
+}
+
+func (f *finalizing) begin(ctx context.Context) {
+	if err := f.lease.SaveFinalization(ctx, Running, nil, nil); err != nil {
+		f.log.Warn("beginning a finalization", "error", err)
+		return
+	}
+	f.event(ctx, "finalization RUNNING")
+	running, cancel := context.WithCancel(ctx)
+	f.cancel, f.began = cancel, true
+	f.result = make(chan error, 1)
+	go func(result chan<- error) { result <- f.runner.Finalize(running, f.lease.SaveOpened) }(f.result)
+}
+
+// ended stores the outcome. A success is stored when Run has ended too.
+func (f *finalizing) ended(ctx context.Context, err error) error {
+	f.cancel()
+	f.cancel, f.result = nil, nil
+	switch {
+	case err == nil, ctx.Err() != nil:
+		return nil
+	case errors.Is(err, context.Canceled):
+		return f.lease.ForgetFinalization(ctx)
+	}
+	failure := toFailure(err)
+	f.log.Warn("finalization failed", "code", failure.Code, "error", err)
+	f.event(ctx, "finalization FAILED", failure.Code+": "+failure.Message)
+	return f.saveFinalization(ctx, f.runner, Failed, failure)
+}
+
+func (f *finalizing) cancelNow() {
+	if f.cancel != nil {
+		f.cancel()
+	}
+}
+
+// wait waits for the one at work, if there is one, and stores its outcome.
+func (f *finalizing) wait(ctx context.Context) {
+	if f.cancel == nil {
+		return
+	}
+	if err := f.ended(ctx, <-f.result); err != nil {
+		f.log.Warn("storing the outcome of a finalization", "error", err)
+	}
+}
+
+// abandon gives up the one at work without storing anything, when the worker itself ends.
+func (f *finalizing) abandon() {
+	if f.cancel != nil {
+		f.cancel()
+		<-f.result
+		f.cancel = nil
+	}
+}

@@ -1,0 +1,356 @@
+// Package migration is the domain: what a migration is, what may follow what, and the durable jobs that drive it.
+package migration
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/cloudfoundry"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/preflight"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/state"
+)
+
+// The statuses, spelled as in the API.
+const (
+	Waiting   = "WAITING"
+	Running   = "RUNNING"
+	InSync    = "IN-SYNC"
+	Failed    = "FAILED"
+	Completed = "COMPLETED"
+)
+
+// Failure is why something is FAILED, for the user.
+type Failure struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+// Replication is how a replication stands.
+type Replication struct {
+	Status     string
+	Failure    *Failure // of FAILED
+	Progress   *engine.Progress
+	StartedAt  *time.Time
+	FinishedAt *time.Time
+}
+
+// Finalization is how a finalization stands.
+type Finalization struct {
+	Status     string
+	Failure    *Failure // of FAILED
+	Progress   *engine.FinalizationProgress
+	StartedAt  *time.Time
+	FinishedAt *time.Time
+}
+
+// ConflictError says that the state does not allow what was asked.
+type ConflictError struct{ Text string }
+
+func (e *ConflictError) Error() string { return e.Text }
+
+// NotFoundError says that there is no such replication or finalization.
+type NotFoundError struct{ Text string }
+
+func (e *NotFoundError) Error() string { return e.Text }
+
+// BusyError says that too much is asked of the service at once.
+type BusyError struct{ Text string }
+
+func (e *BusyError) Error() string { return e.Text }
+
+var (
+	errNoReplication  = &NotFoundError{Text: "There is no replication between these service instances; 'cf pg-migrate create-replication' starts one"}
+	errNoFinalization = &NotFoundError{Text: "There is no finalization between these service instances; 'cf pg-migrate create-finalization' starts one when the replication is IN-SYNC"}
+)
+
+// Access finds out what a caller may do.
+type Access interface {
+	Look(ctx context.Context, token string, names cloudfoundry.Names) (cloudfoundry.Access, error)
+}
+
+// Preflight checks two databases.
+type Preflight interface {
+	Preflight(ctx context.Context, source, target engine.Database) (preflight.Report, error)
+}
+
+// Queue adds the job that drives a migration, in the transaction that gives it its reason.
+type Queue interface {
+	Enqueue(ctx context.Context, tx pgx.Tx, id string) error
+}
+
+const (
+	preflightLimit = 10 * time.Minute
+	preflightsMax  = 4
+)
+
+// Service is what the API offers. It is safe for concurrent use. Every method looks first whether the caller may read both
+// service keys; its errors are those of cloudfoundry.Client.Look, *ConflictError, *NotFoundError and *BusyError.
+type Service struct {
+	access     Access
+	preflight  Preflight
+	store      *state.Store
+	queue      Queue
+	log        *slog.Logger
+	preflights chan struct{}
+}
+
+// NewService puts the service together.
+func NewService(access Access, check Preflight, store *state.Store, queue Queue, log *slog.Logger) *Service {
+	return &Service{access: access, preflight: check, store: store, queue: queue, log: log, preflights: make(chan struct{}, preflightsMax)}
+}
+
+// credentials are what is sealed in a row.
+type credentials struct {
+	Source, Target engine.Database
+}
+
+// PreflightCheck checks both databases.
+func (s *Service) PreflightCheck(ctx context.Context, token string, names cloudfoundry.Names) (preflight.Report, error) {
+	access, err := s.access.Look(ctx, token, names)
+	if err != nil {
+		return preflight.Report{}, err
+	}
+	select {
+	case s.preflights <- struct{}{}:
+		defer func() { <-s.preflights }()
+	default:
+		return preflight.Report{}, &BusyError{Text: "Too many preflight checks run at this moment; try again in a few seconds"}
+	}
+	ctx, cancel := context.WithTimeout(ctx, preflightLimit)
+	defer cancel()
+	report, err := s.preflight.Preflight(ctx, access.Source, access.Target)
+	if err != nil {
+		return preflight.Report{}, fmt.Errorf("preflight check: %w", err)
+	}
+	return report, nil
+}
+
+// CreateReplication stores a migration and the job that drives it.
+func (s *Service) CreateReplication(ctx context.Context, token string, names cloudfoundry.Names) error {
+	access, err := s.access.Look(ctx, token, names)
+	if err != nil {
+		return err
+	}
+	if access.SourceGUID == access.TargetGUID {
+		return &ConflictError{Text: "Source and target are the same service instance"}
+	}
+	id, err := newID()
+	if err != nil {
+		return err
+	}
+	sealed, err := json.Marshal(credentials{access.Source, access.Target})
+	if err != nil {
+		return fmt.Errorf("storing credentials: %w", err)
+	}
+	m := &state.Migration{ID: id, SourceGUID: access.SourceGUID, TargetGUID: access.TargetGUID, Names: stateNames(names), ReplicationStatus: Waiting}
+	err = s.store.InTx(ctx, func(tx pgx.Tx) error {
+		if err := s.store.Create(ctx, tx, m, sealed); err != nil {
+			return err
+		}
+		if err := s.store.AddEvent(ctx, tx, id, "replication requested", ""); err != nil {
+			return err
+		}
+		return s.queue.Enqueue(ctx, tx, id)
+	})
+	switch {
+	case errors.Is(err, state.ErrExists):
+		return &ConflictError{Text: "A replication between these service instances exists already; 'cf pg-migrate replication' shows it, 'cf pg-migrate delete-replication' removes it"}
+	case errors.Is(err, state.ErrSourceTaken):
+		return &ConflictError{Text: fmt.Sprintf("Service instance %q is the source of another migration, which must be deleted first", names.SourceInstance)}
+	case errors.Is(err, state.ErrTargetTaken):
+		return &ConflictError{Text: fmt.Sprintf("Service instance %q is the target of another migration, which must be deleted first", names.TargetInstance)}
+	}
+	return err
+}
+
+// Replication gives how the replication stands.
+func (s *Service) Replication(ctx context.Context, token string, names cloudfoundry.Names) (*Replication, error) {
+	m, err := s.find(ctx, token, names)
+	if err != nil {
+		return nil, err
+	}
+	r := &Replication{Status: m.ReplicationStatus, StartedAt: m.StartedAt, FinishedAt: m.FinishedAt}
+	if r.Failure, err = decode[Failure](m.ReplicationFailure); err != nil {
+		return nil, err
+	}
+	r.Progress, err = decode[engine.Progress](m.ReplicationProgress)
+	return r, err
+}
+
+// Finalization gives how the finalization stands.
+func (s *Service) Finalization(ctx context.Context, token string, names cloudfoundry.Names) (*Finalization, error) {
+	m, err := s.find(ctx, token, names)
+	var none *NotFoundError
+	if errors.As(err, &none) {
+		return nil, errNoFinalization
+	}
+	if err != nil {
+		return nil, err
+	}
+	if m.FinalizationStatus == nil {
+		return nil, errNoFinalization
+	}
+	f := &Finalization{Status: *m.FinalizationStatus, StartedAt: m.FinalizationStartedAt, FinishedAt: m.FinalizationFinishedAt}
+	if f.Failure, err = decode[Failure](m.FinalizationFailure); err != nil {
+		return nil, err
+	}
+	f.Progress, err = decode[engine.FinalizationProgress](m.FinalizationProgress)
+	return f, err
+}
+
+// DeleteReplication asks for a migration to be stopped and removed.
+func (s *Service) DeleteReplication(ctx context.Context, token string, names cloudfoundry.Names, cleanTarget bool) error {
+	return s.change(ctx, token, names, func(tx pgx.Tx, m *state.Migration) error {
+		if err := s.store.RequestRemoval(ctx, tx, m.ID, cleanTarget); err != nil {
+			return err
+		}
+		if err := s.store.AddEvent(ctx, tx, m.ID, "removal requested", ""); err != nil {
+			return err
+		}
+		return s.queue.Enqueue(ctx, tx, m.ID)
+	})
+}
+
+// CreateFinalization asks for a migration to be finalized.
+func (s *Service) CreateFinalization(ctx context.Context, token string, names cloudfoundry.Names) error {
+	return s.change(ctx, token, names, func(tx pgx.Tx, m *state.Migration) error {
+		switch {
+		case m.RemovalRequested:
+			return &ConflictError{Text: "The replication is being removed"}
+		case m.FinalizationStatus != nil && *m.FinalizationStatus != Failed:
+			return &ConflictError{Text: "A finalization exists already and is " + *m.FinalizationStatus + "; 'cf pg-migrate finalization' shows it"}
+		case m.ReplicationStatus != InSync:
+			return &ConflictError{Text: "The replication is " + m.ReplicationStatus + "; a finalization can start when it is IN-SYNC"}
+		}
+		if err := s.store.RequestFinalization(ctx, tx, m.ID, Waiting); err != nil {
+			return err
+		}
+		return s.store.AddEvent(ctx, tx, m.ID, "finalization requested", "")
+	})
+}
+
+// DeleteFinalization asks for a finalization to be given up, or removes one that failed.
+func (s *Service) DeleteFinalization(ctx context.Context, token string, names cloudfoundry.Names) error {
+	err := s.change(ctx, token, names, func(tx pgx.Tx, m *state.Migration) error {
+		switch {
+		case m.FinalizationStatus == nil:
+			return errNoFinalization
+		case *m.FinalizationStatus == Completed, m.Opened:
+			return &ConflictError{Text: "The finalization has completed and cannot be undone; 'cf pg-migrate delete-replication' removes what is left of the migration"}
+		}
+		if err := s.store.CancelFinalization(ctx, tx, m.ID); err != nil {
+			return err
+		}
+		if err := s.store.AddEvent(ctx, tx, m.ID, "finalization cancelled", ""); err != nil {
+			return err
+		}
+		if m.ReplicationStatus == Failed { // no worker is there to see it
+			return s.store.DropFinalization(ctx, tx, m.ID)
+		}
+		return nil
+	})
+	if errors.Is(err, errNoReplication) {
+		return errNoFinalization
+	}
+	return err
+}
+
+// find gives the caller's migration, and keeps its credentials as fresh as the service keys.
+func (s *Service) find(ctx context.Context, token string, names cloudfoundry.Names) (*state.Migration, error) {
+	access, err := s.access.Look(ctx, token, names)
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.store.Find(ctx, access.SourceGUID, access.TargetGUID)
+	if errors.Is(err, state.ErrNotFound) {
+		return nil, errNoReplication
+	}
+	if err != nil {
+		return nil, err
+	}
+	if m.ReplicationStatus == Completed && !m.RemovalRequested {
+		return m, nil // its credentials were deleted and are not needed
+	}
+	return m, s.refresh(ctx, m, names, access)
+}
+
+// refresh stores the credentials when they are others than before.
+func (s *Service) refresh(ctx context.Context, m *state.Migration, names cloudfoundry.Names, access cloudfoundry.Access) error {
+	now, err := json.Marshal(credentials{access.Source, access.Target})
+	if err != nil {
+		return fmt.Errorf("storing credentials: %w", err)
+	}
+	before, err := s.store.Credentials(ctx, m.ID)
+	if err == nil && string(before) == string(now) {
+		return nil
+	}
+	return s.store.SaveCredentials(ctx, m.ID, stateNames(names), now)
+}
+
+// change changes the caller's migration while its row is held.
+func (s *Service) change(ctx context.Context, token string, names cloudfoundry.Names, do func(pgx.Tx, *state.Migration) error) error {
+	access, err := s.access.Look(ctx, token, names)
+	if err != nil {
+		return err
+	}
+	m, err := s.store.Find(ctx, access.SourceGUID, access.TargetGUID)
+	if errors.Is(err, state.ErrNotFound) {
+		return errNoReplication
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.refresh(ctx, m, names, access); err != nil {
+		return err
+	}
+	return s.store.InTx(ctx, func(tx pgx.Tx) error {
+		m, err := s.store.Lock(ctx, tx, access.SourceGUID, access.TargetGUID)
+		if errors.Is(err, state.ErrNotFound) {
+			return errNoReplication
+		}
+		if err != nil {
+			return err
+		}
+		return do(tx, m)
+	})
+}
+
+func stateNames(n cloudfoundry.Names) state.Names {
+	return state.Names{
+		Org: n.Org, Space: n.Space,
+		SourceInstance: n.SourceInstance, SourceKey: n.SourceKey, TargetInstance: n.TargetInstance, TargetKey: n.TargetKey,
+	}
+}
+
+// idBytes gives 8 hexadecimal digits, which is what the names of the objects on the source have room for.
+const idBytes = 4
+
+func newID() (string, error) {
+	id := make([]byte, idBytes)
+	if _, err := rand.Read(id); err != nil {
+		return "", fmt.Errorf("making an ID: %w", err)
+	}
+	return hex.EncodeToString(id), nil
+}
+
+// decode reads stored JSON; nil stays nil.
+func decode[T any](text []byte) (*T, error) {
+	if text == nil {
+		return nil, nil //nolint:nilnil // nothing is stored
+	}
+	value := new(T)
+	if err := json.Unmarshal(text, value); err != nil {
+		return nil, fmt.Errorf("reading the state of a migration: %w", err)
+	}
+	return value, nil
+}

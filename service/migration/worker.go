@@ -1,0 +1,355 @@
+package migration
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/state"
+)
+
+// Engine is what the workers drive.
+type Engine interface {
+	NewReplication(m engine.Migration) Runner
+	Remove(ctx context.Context, m engine.Migration, cleanTarget bool) error
+}
+
+// Runner is one running migration; *engine.Replication is one.
+type Runner interface {
+	Run(ctx context.Context) error
+	Progress() engine.Progress
+	Finalize(ctx context.Context, opened func(context.Context) error) error
+	FinalizationProgress() engine.FinalizationProgress
+}
+
+// worker does the jobs. A job drives one migration until it ends, is removed, or the lease goes to somebody else.
+type worker struct {
+	river.WorkerDefaults[Args]
+	store    *state.Store
+	engine   Engine
+	instance string
+	log      *slog.Logger
+}
+
+// Timeout says that a job may last for ever.
+func (w *worker) Timeout(*river.Job[Args]) time.Duration { return -1 }
+
+// Work never fails a job: a migration that still needs work is found by its lease and queued again.
+func (w *worker) Work(ctx context.Context, job *river.Job[Args]) error {
+	id := job.Args.MigrationID
+	log := w.log.With("migration", id)
+	lease, m, err := w.store.TakeLease(ctx, id, w.instance, leaseTime)
+	if errors.Is(err, state.ErrLeaseLost) || errors.Is(err, state.ErrNotFound) {
+		log.Debug("nothing to do for this job", "reason", err.Error())
+		return nil
+	}
+	if err != nil {
+		log.Warn("taking the lease of a migration", "error", err)
+		return nil
+	}
+	log = log.With("epoch", m.Epoch)
+	log.Info("a worker takes the migration")
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		keep(ctx, lease, cancel)
+	}()
+	d := &drive{worker: w, lease: lease, id: id, log: log, epoch: m.Epoch}
+	err = d.run(ctx, m)
+	cancel(nil)
+	<-kept
+	if err != nil && !errors.Is(err, state.ErrLeaseLost) && !errors.Is(err, context.Canceled) {
+		log.Error("driving a migration", "error", err)
+	}
+	// Even when the service stops: the next worker need not wait for the lease to run out.
+	releasing, done := context.WithTimeout(context.WithoutCancel(ctx), leaseRenewal)
+	defer done()
+	if err := lease.Release(releasing); err != nil && !errors.Is(err, state.ErrLeaseLost) {
+		log.Warn("releasing the lease", "error", err)
+	}
+	return nil
+}
+
+// keep renews the lease until ctx ends, and ends the work when the lease is lost or could not be renewed in time.
+func keep(ctx context.Context, lease *state.Lease, lost context.CancelCauseFunc) {
+	ticker := time.NewTicker(leaseRenewal)
+	defer ticker.Stop()
+	renewed := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		limited, cancel := context.WithTimeout(ctx, leaseRenewal)
+		began := time.Now()
+		err := lease.Renew(limited, leaseTime)
+		cancel()
+		switch {
+		case err == nil:
+			renewed = began
+		case errors.Is(err, state.ErrLeaseLost), time.Since(renewed) > leaseTime-leaseRenewal:
+			lost(state.ErrLeaseLost)
+			return
+		}
+	}
+}
+
+// Times of the worker's own loop.
+const (
+	watchInterval   = 500 * time.Millisecond
+	removalPause    = 5 * time.Second
+	removalPauseMax = time.Minute
+)
+
+// drive is one worker's work on one migration.
+type drive struct {
+	*worker
+	lease *state.Lease
+	id    string
+	epoch int64
+	log   *slog.Logger
+
+	savedReplication, savedFinalization []byte // what was stored last, so that only changes are
+}
+
+// run drives the migration as far as it goes.
+func (d *drive) run(ctx context.Context, m *state.Migration) error {
+	if !m.RemovalRequested && m.ReplicationStatus != Failed && m.ReplicationStatus != Completed {
+		if err := d.replicate(ctx, m); err != nil {
+			return err
+		}
+		var err error
+		if m, err = d.store.Get(ctx, d.id); err != nil {
+			return err
+		}
+	}
+	if !m.RemovalRequested {
+		return nil
+	}
+	return d.remove(ctx, m)
+}
+
+func (d *drive) migration(opened bool) engine.Migration {
+	return engine.Migration{ID: d.id, Epoch: d.epoch, Databases: d.databases, Opened: opened}
+}
+
+func (d *drive) databases(ctx context.Context) (source, target engine.Database, err error) {
+	text, err := d.store.Credentials(ctx, d.id)
+	if err != nil {
+		return source, target, err
+	}
+	var c credentials
+	if err := json.Unmarshal(text, &c); err != nil {
+		return source, target, errors.New("the stored credentials cannot be read")
+	}
+	c.Source.TLS.Restore()
+	c.Target.TLS.Restore()
+	return c.Source, c.Target, nil
+}
+
+// replicate runs the engine until the migration is completed, failed, or to be removed. In between it stores the progress
+// and starts and stops finalizations as the user wants.
+func (d *drive) replicate(ctx context.Context, m *state.Migration) error {
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	r := d.engine.NewReplication(d.migration(m.Opened))
+	ran := make(chan error, 1)
+	go func() { ran <- r.Run(running) }()
+	f := &finalizing{drive: d, runner: r}
+	defer f.abandon()
+	ticker := time.NewTicker(watchInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case err := <-ran:
+			f.wait(ctx) // it sees that the stream has ended
+			return d.ended(ctx, m, r, f, err)
+		case err := <-f.result:
+			if err := f.ended(ctx, err); err != nil {
+				stop()
+				<-ran
+				return err
+			}
+		case <-ticker.C:
+		}
+		latest, err := d.store.Get(ctx, d.id)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			d.log.Warn("reading what the user wants", "error", err)
+			continue
+		case err != nil:
+			continue // Run ends with ctx
+		case latest.RemovalRequested:
+			f.cancelNow()
+			stop()
+			<-ran
+			f.wait(ctx)
+			return nil
+		}
+		m = latest
+		f.follow(ctx, m)
+		if err := d.saveProgress(ctx, r, m); err != nil {
+			if errors.Is(err, state.ErrLeaseLost) {
+				stop()
+				<-ran
+				return err
+			}
+			d.log.Warn("storing the progress", "error", err)
+		}
+	}
+}
+
+// saveProgress stores what has changed.
+func (d *drive) saveProgress(ctx context.Context, r Runner, m *state.Migration) error {
+	p := r.Progress()
+	status := Running
+	if p.InSync {
+		status = InSync
+	}
+	text, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("storing the progress of a replication: %w", err)
+	}
+	if m.ReplicationStatus != status || !bytes.Equal(text, d.savedReplication) {
+		if m.ReplicationStatus != status {
+			d.event(ctx, "replication "+status)
+		}
+		if err := d.lease.SaveReplication(ctx, status, nil, text); err != nil {
+			return err
+		}
+		d.savedReplication = text
+	}
+	if m.FinalizationStatus != nil && *m.FinalizationStatus == Running {
+		return d.saveFinalization(ctx, r, Running, nil)
+	}
+	return nil
+}
+
+func (d *drive) saveFinalization(ctx context.Context, r Runner, status string, failure *Failure) error {
+	text, err := json.Marshal(r.FinalizationProgress())
+	if err != nil {
+		return fmt.Errorf("storing the progress of a finalization: %w", err)
+	}
+	if status == Running && bytes.Equal(text, d.savedFinalization) {
+		return nil
+	}
+	d.savedFinalization = text
+	reason, err := encode(failure)
+	if err != nil {
+		return err
+	}
+	return d.lease.SaveFinalization(ctx, status, reason, text)
+}
+
+// ended stores how the engine's Run has ended.
+func (d *drive) ended(ctx context.Context, m *state.Migration, r Runner, f *finalizing, err error) error {
+	progress, jsonErr := json.Marshal(r.Progress())
+	if jsonErr != nil {
+		return fmt.Errorf("storing the progress of a replication: %w", jsonErr)
+	}
+	switch {
+	case err == nil:
+		return d.completed(ctx, r, f, progress)
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	failure := toFailure(err)
+	d.log.Error("replication failed", "code", failure.Code, "error", err)
+	if m.FinalizationStatus != nil && (*m.FinalizationStatus == Running || *m.FinalizationStatus == Waiting) {
+		if err := d.saveFinalization(ctx, r, Failed, failure); err != nil {
+			return err
+		}
+	}
+	reason, jsonErr := encode(failure)
+	if jsonErr != nil {
+		return jsonErr
+	}
+	d.event(ctx, "replication FAILED", failure.Code+": "+failure.Message)
+	return d.lease.SaveReplication(ctx, Failed, reason, progress)
+}
+
+func (d *drive) completed(ctx context.Context, r Runner, f *finalizing, progress []byte) error {
+	ctx = context.WithoutCancel(ctx) // what has happened is stored even when the service stops
+	if f.began {
+		if err := d.saveFinalization(ctx, r, Completed, nil); err != nil {
+			return err
+		}
+	} else if err := d.lease.SaveFinalization(ctx, Completed, nil, nil); err != nil {
+		return err // an earlier worker did the work and died before it could say so
+	}
+	if err := d.lease.SaveReplication(ctx, Completed, nil, progress); err != nil {
+		return err
+	}
+	d.event(ctx, "migration COMPLETED")
+	return d.lease.ForgetCredentials(ctx)
+}
+
+// remove takes the migration away. It goes on trying: a migration that is gone for the user must be gone from the source.
+func (d *drive) remove(ctx context.Context, m *state.Migration) error {
+	for pause := removalPause; ; pause = min(2*pause, removalPauseMax) {
+		err := d.engine.Remove(ctx, d.migration(m.Opened), m.CleanTarget)
+		if err == nil {
+			d.event(ctx, "removed")
+			return d.lease.Delete(ctx)
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		d.log.Warn("the migration could not be removed yet", "error", err)
+		failure := &Failure{Code: "REMOVAL_FAILED", Message: "The migration could not be removed yet: " + err.Error(), Hint: "It is tried again until it succeeds. Check both service instances and both service keys."}
+		reason, err := encode(failure)
+		if err != nil {
+			return err
+		}
+		if err := d.lease.SaveReplication(ctx, Failed, reason, nil); err != nil {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		if m, err = d.store.Get(ctx, d.id); err != nil {
+			return err
+		}
+	}
+}
+
+func (d *drive) event(ctx context.Context, event string, detail ...string) {
+	text := ""
+	if len(detail) > 0 {
+		text = detail[0]
+	}
+	if err := d.store.AddEvent(ctx, d.store.Pool(), d.id, event, text); err != nil && ctx.Err() == nil {
+		d.log.Warn("storing an event", "event", event, "error", err)
+	}
+}
+
+// toFailure gives an error's texts for the user.
+func toFailure(err error) *Failure {
+	if f := engine.AsFailure(err); f != nil {
+		return &Failure{Code: f.Code, Message: f.Message, Hint: f.Hint}
+	}
+	return &Failure{Code: "INTERNAL", Message: "The service met an error that it does not know", Hint: "Ask the operator of the service to look into its log."}
+}
+
+func encode(f *Failure) ([]byte, error) {
+	if f == nil {
+		return nil, nil
+	}
+	text, err := json.Marshal(f)
+	if err != nil {
+		return nil, fmt.Errorf("storing a failure: %w", err)
+	}
+	return text, nil
+}

@@ -1,0 +1,154 @@
+// Package rest serves the migration API over HTTP: routing, validation against the contract, and problems.
+package rest
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/api"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/cloudfoundry"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/preflight"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/migration"
+)
+
+// Migrations is what the API offers to a caller with a token.
+type Migrations interface {
+	PreflightCheck(ctx context.Context, token string, names cloudfoundry.Names) (preflight.Report, error)
+	CreateReplication(ctx context.Context, token string, names cloudfoundry.Names) error
+	Replication(ctx context.Context, token string, names cloudfoundry.Names) (*migration.Replication, error)
+	DeleteReplication(ctx context.Context, token string, names cloudfoundry.Names, cleanTarget bool) error
+	CreateFinalization(ctx context.Context, token string, names cloudfoundry.Names) error
+	Finalization(ctx context.Context, token string, names cloudfoundry.Names) (*migration.Finalization, error)
+	DeleteFinalization(ctx context.Context, token string, names cloudfoundry.Names) error
+}
+
+// Options are what the handler needs.
+type Options struct {
+	Migrations Migrations
+	// Ready says whether the service can work.
+	Ready func(context.Context) error
+	Log   *slog.Logger
+	// Observe is called after every request with its route, its status and how long it took; nil for none.
+	Observe func(route string, status int, took time.Duration)
+	// Requests is how many requests are served at once.
+	Requests int
+}
+
+type server struct {
+	Options
+	places chan struct{}
+}
+
+// NewHandler gives the service's HTTP handler.
+func NewHandler(o Options) http.Handler {
+	s := &server{Options: o, places: make(chan struct{}, o.Requests)}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/preflight-check", s.withNames(s.preflightCheck))
+	mux.HandleFunc("GET /v1/replication", s.withNames(s.replication))
+	mux.HandleFunc("POST /v1/replication", s.withBody(s.createReplication))
+	mux.HandleFunc("DELETE /v1/replication", s.withBody(s.deleteReplication, "clean_target"))
+	mux.HandleFunc("GET /v1/replication/progress", s.withNames(s.replicationProgress, "limit", "cursor"))
+	mux.HandleFunc("GET /v1/finalization", s.withNames(s.finalization))
+	mux.HandleFunc("POST /v1/finalization", s.withBody(s.createFinalization))
+	mux.HandleFunc("DELETE /v1/finalization", s.withBody(s.deleteFinalization))
+	mux.HandleFunc("GET /v1/finalization/progress", s.withNames(s.finalizationProgress))
+	for _, path := range []string{"GET /openapi.yaml", "GET /v1/openapi.yaml"} {
+		mux.HandleFunc(path, contract)
+	}
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", s.ready)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		writeProblem(w, r, http.StatusNotFound, "NOT_FOUND", "There is nothing at this address; /v1/openapi.yaml describes the API")
+	})
+	return s.observed(mux)
+}
+
+func contract(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/yaml")
+	_, _ = w.Write(api.Contract)
+}
+
+const readyLimit = 5 * time.Second
+
+func (s *server) ready(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), readyLimit)
+	defer cancel()
+	if err := s.Ready(ctx); err != nil {
+		s.Log.Warn("not ready", "error", err)
+		w.Header().Set("Retry-After", retryAfter)
+		writeProblem(w, r, http.StatusServiceUnavailable, "UNAVAILABLE", "The service's own database does not answer")
+		return
+	}
+	_, _ = w.Write([]byte("ok\n"))
+}
+
+// call is a request that passed validation.
+type call struct {
+	token       string
+	names       cloudfoundry.Names
+	cleanTarget bool
+	query       url.Values // the additional parameters
+}
+
+func (s *server) preflightCheck(w http.ResponseWriter, r *http.Request, c call) error {
+	report, err := s.Migrations.PreflightCheck(r.Context(), c.token, c.names)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, api.PreflightCheck{
+		SourceDatabaseIssues: api.DatabaseIssues{
+			Critical: report.Texts(preflight.Source, preflight.Critical), Warning: report.Texts(preflight.Source, preflight.Warning),
+		},
+		TargetDatabaseIssues: api.DatabaseIssues{
+			Critical: report.Texts(preflight.Target, preflight.Critical), Warning: report.Texts(preflight.Target, preflight.Warning),
+		},
+	})
+	return nil
+}
+
+func (s *server) replication(w http.ResponseWriter, r *http.Request, c call) error {
+	replication, err := s.Migrations.Replication(r.Context(), c.token, c.names)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, api.Replication{Status: api.ReplicationStatus(replication.Status)})
+	return nil
+}
+
+func (s *server) createReplication(w http.ResponseWriter, r *http.Request, c call) error {
+	return accepted(w, "/v1/replication", c, s.Migrations.CreateReplication(r.Context(), c.token, c.names))
+}
+
+func (s *server) deleteReplication(w http.ResponseWriter, r *http.Request, c call) error {
+	return accepted(w, "/v1/replication", c, s.Migrations.DeleteReplication(r.Context(), c.token, c.names, c.cleanTarget))
+}
+
+func (s *server) finalization(w http.ResponseWriter, r *http.Request, c call) error {
+	finalization, err := s.Migrations.Finalization(r.Context(), c.token, c.names)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, api.Finalization{Status: api.FinalizationStatus(finalization.Status)})
+	return nil
+}
+
+func (s *server) createFinalization(w http.ResponseWriter, r *http.Request, c call) error {
+	return accepted(w, "/v1/finalization", c, s.Migrations.CreateFinalization(r.Context(), c.token, c.names))
+}
+
+func (s *server) deleteFinalization(w http.ResponseWriter, r *http.Request, c call) error {
+	return accepted(w, "/v1/finalization", c, s.Migrations.DeleteFinalization(r.Context(), c.token, c.names))
+}
+
+// accepted answers 202 with a Location that can be polled as it is.
+func accepted(w http.ResponseWriter, path string, c call, err error) error {
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Location", path+"?"+query(c.names).Encode())
+	w.WriteHeader(http.StatusAccepted)
+	return nil
+}

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/cloudfoundry"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/state"
+)
+
+// settings are all that the environment says.
+type settings struct {
+	databaseURL       string
+	sealer            *state.Sealer
+	cfAPI             string
+	skipSSLValidation bool
+	listen            string
+	metricsListen     string // empty: no metrics
+	logLevel          slog.Level
+	tls               cloudfoundry.TLSPolicy
+	engine            engine.Settings
+	migrations        int // driven at once by this instance
+	requests          int // served at once
+	instance          string
+}
+
+const (
+	migrationsDefault = 20
+	requestsDefault   = 200
+)
+
+// readSettings reads the environment. Its errors name the variable, and never a value that is secret.
+func readSettings(env func(string) string) (*settings, error) {
+	s := &settings{engine: engine.Defaults()}
+	var problems []error
+	fail := func(name, format string, args ...any) {
+		problems = append(problems, fmt.Errorf("%s %s", name, fmt.Sprintf(format, args...)))
+	}
+	number := func(name string, value, least int) int {
+		text := env(name)
+		if text == "" {
+			return value
+		}
+		n, err := strconv.Atoi(text)
+		if err != nil || n < least {
+			fail(name, "must be a number of at least %d", least)
+		}
+		return n
+	}
+	duration := func(name string, value time.Duration) time.Duration {
+		text := env(name)
+		if text == "" {
+			return value
+		}
+		d, err := time.ParseDuration(text)
+		if err != nil || d <= 0 {
+			fail(name, "must be a duration such as 90s or 2h")
+		}
+		return d
+	}
+
+	if s.databaseURL = env("DATABASE_URL"); s.databaseURL == "" {
+		if s.databaseURL = boundDatabase(env("VCAP_SERVICES")); s.databaseURL == "" {
+			fail("DATABASE_URL", "is missing, and no PostgreSQL service is bound: give the database that keeps the state")
+		}
+	}
+	var err error
+	if keys := env("PG_MIGRATE_KEYS"); keys == "" {
+		fail("PG_MIGRATE_KEYS", "is missing: give a key that seals credentials, made by 'openssl rand -base64 32'")
+	} else if s.sealer, err = state.NewSealer(keys); err != nil {
+		fail("PG_MIGRATE_KEYS", "is wrong: %v", err)
+	}
+	s.cfAPI = env("CF_API")
+	if u, err := url.Parse(s.cfAPI); err != nil || u.Host == "" || (u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname()))) {
+		fail("CF_API", "must be the address of the Cloud Controller, for instance https://api.cf.example.com")
+	}
+	if text := env("CF_SKIP_SSL_VALIDATION"); text != "" {
+		if s.skipSSLValidation, err = strconv.ParseBool(text); err != nil {
+			fail("CF_SKIP_SSL_VALIDATION", "must be true or false")
+		}
+	}
+	if s.listen = env("PG_MIGRATE_LISTEN"); s.listen == "" {
+		port := env("PORT")
+		if port == "" {
+			port = "8080"
+		}
+		s.listen = ":" + port
+	}
+	s.metricsListen = env("METRICS_LISTEN")
+	for name, address := range map[string]string{"PG_MIGRATE_LISTEN": s.listen, "METRICS_LISTEN": s.metricsListen} {
+		if _, _, err := net.SplitHostPort(address); address != "" && err != nil {
+			fail(name, "must be HOST:PORT")
+		}
+	}
+	if text := env("LOG_LEVEL"); text != "" {
+		if err := s.logLevel.UnmarshalText([]byte(text)); err != nil {
+			fail("LOG_LEVEL", "must be debug, info, warn or error")
+		}
+	}
+	switch policy := env("DATABASE_TLS"); policy {
+	case "", "strict":
+		s.tls.Mode = engine.TLSVerifyFull
+	case "require":
+		s.tls.Mode = engine.TLSRequire
+	case "prefer":
+		s.tls.Mode = engine.TLSPrefer
+	default:
+		fail("DATABASE_TLS", "must be strict, require or prefer")
+	}
+	if file := env("PGSSLROOTCERT"); file != "" {
+		if err := s.readRoots(file); err != nil {
+			fail("PGSSLROOTCERT", "%v", err)
+		}
+	}
+	if program := env("PG_DUMP"); program != "" {
+		s.engine.PgDump = program
+	}
+	if program := env("PG_RESTORE"); program != "" {
+		s.engine.PgRestore = program
+	}
+	s.engine.CopyWorkers = number("COPY_WORKERS", s.engine.CopyWorkers, 1)
+	s.engine.IndexWorkers = number("INDEX_WORKERS", s.engine.IndexWorkers, 1)
+	s.engine.FenceWait = duration("FENCE_WAIT", s.engine.FenceWait)
+	s.engine.FinalizationLimit = duration("FINALIZATION_LIMIT", s.engine.FinalizationLimit)
+	s.migrations = number("MIGRATIONS_AT_ONCE", migrationsDefault, 1)
+	s.requests = number("REQUESTS_AT_ONCE", requestsDefault, 1)
+	s.instance = instanceName(env)
+	return s, errors.Join(problems...)
+}
+
+func (s *settings) readRoots(file string) error {
+	pem, err := os.ReadFile(file) //nolint:gosec // the operator's setting
+	if err != nil {
+		return err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return fmt.Errorf("%s holds no certificate", file)
+	}
+	s.tls.Roots, s.tls.RootsPEM = roots, string(pem)
+	return nil
+}
+
+// boundDatabase gives the uri of the first bound service that is a PostgreSQL database.
+func boundDatabase(services string) string {
+	var bound map[string][]struct {
+		Credentials map[string]any `json:"credentials"`
+	}
+	if json.Unmarshal([]byte(services), &bound) != nil {
+		return ""
+	}
+	for _, instances := range bound {
+		for _, instance := range instances {
+			if uri, ok := instance.Credentials["uri"].(string); ok && strings.HasPrefix(uri, "postgres") {
+				return uri
+			}
+		}
+	}
+	return ""
+}
+
+// instanceName is the name of this instance of the service in leases and in the log; two starts never have the same.
+func instanceName(env func(string) string) string {
+	name := env("CF_INSTANCE_GUID")
+	if name == "" {
+		name, _ = os.Hostname()
+	}
+	return fmt.Sprintf("%s/%d/%d", name, os.Getpid(), time.Now().UnixNano())
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || (ip != nil && ip.IsLoopback())
+}

@@ -1,0 +1,166 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Lease is a worker's right to work on a migration. Every change that the worker stores is stored only while it holds.
+type Lease struct {
+	store *Store
+	id    string
+	owner string
+	epoch int64
+}
+
+// TakeLease takes the lease of a migration for the time given, if nobody holds it, and counts the epoch up. Errors:
+// ErrLeaseLost, ErrNotFound.
+func (s *Store) TakeLease(ctx context.Context, id, owner string, length time.Duration) (*Lease, *Migration, error) {
+	const sql = `
+UPDATE migrations
+SET lease_owner = $2, lease_until = now() + $3::interval, epoch = epoch + 1
+WHERE id = $1 AND (lease_until IS NULL OR lease_until < now())
+RETURNING` + columns
+	m, err := scan(s.pool.QueryRow(ctx, sql, id, owner, length))
+	if errors.Is(err, ErrNotFound) {
+		if _, err := s.Get(ctx, id); err != nil {
+			return nil, nil, err
+		}
+		return nil, nil, ErrLeaseLost
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return &Lease{store: s, id: id, owner: owner, epoch: m.Epoch}, m, nil
+}
+
+// Renew extends the lease. Error: ErrLeaseLost.
+func (l *Lease) Renew(ctx context.Context, length time.Duration) error {
+	return l.update(ctx, "renewing the lease", `lease_until = now() + $4::interval`, length)
+}
+
+// Release gives the lease back.
+func (l *Lease) Release(ctx context.Context) error {
+	return l.update(ctx, "releasing the lease", `lease_until = NULL, lease_owner = NULL, queued_at = now() - interval '1 hour'`)
+}
+
+// SaveReplication stores how the replication stands; failure and progress are JSON, nil for none.
+func (l *Lease) SaveReplication(ctx context.Context, status string, failure, progress []byte) error {
+	return l.update(ctx, "storing the progress of a replication",
+		`replication_status = $4, replication_failure = $5, replication_progress = coalesce($6, replication_progress),
+    started_at = coalesce(started_at, now()),
+    finished_at = CASE WHEN $4 IN ('FAILED', 'COMPLETED') THEN coalesce(finished_at, now()) END`,
+		status, failure, progress)
+}
+
+// SaveFinalization stores how the finalization stands; failure and progress are JSON, nil for none.
+func (l *Lease) SaveFinalization(ctx context.Context, status string, failure, progress []byte) error {
+	return l.update(ctx, "storing the progress of a finalization",
+		`finalization_status = $4, finalization_failure = $5, finalization_progress = coalesce($6, finalization_progress),
+    finalization_finished_at = CASE WHEN $4 IN ('FAILED', 'COMPLETED') THEN coalesce(finalization_finished_at, now()) END`,
+		status, failure, progress)
+}
+
+// ForgetFinalization removes a finalization that was given up.
+func (l *Lease) ForgetFinalization(ctx context.Context) error {
+	return l.update(ctx, "removing a finalization",
+		`finalization_status = NULL, finalization_failure = NULL, finalization_progress = NULL, finalization_cancelled = false,
+    finalization_started_at = NULL, finalization_finished_at = NULL`)
+}
+
+// SaveOpened stores that the target is the truth.
+func (l *Lease) SaveOpened(ctx context.Context) error {
+	return l.update(ctx, "storing the opening", `opened = true`)
+}
+
+// ForgetCredentials removes the credentials of a migration that has ended.
+func (l *Lease) ForgetCredentials(ctx context.Context) error {
+	return l.update(ctx, "removing credentials", `credentials = NULL`)
+}
+
+// Delete removes the migration.
+func (l *Lease) Delete(ctx context.Context) error {
+	const sql = `DELETE FROM migrations WHERE id = $1 AND lease_owner = $2 AND epoch = $3`
+	tag, err := l.store.pool.Exec(ctx, sql, l.id, l.owner, l.epoch)
+	if err != nil {
+		return fmt.Errorf("deleting migration %s: %w", l.id, err)
+	}
+	if tag.RowsAffected() == 0 {
+		return ErrLeaseLost
+	}
+	return nil
+}
+
+func (l *Lease) update(ctx context.Context, what, set string, args ...any) error {
+	sql := "UPDATE migrations SET " + set + " WHERE id = $1 AND lease_owner = $2 AND epoch = $3"
+	tag, err := l.store.pool.Exec(ctx, sql, append([]any{l.id, l.owner, l.epoch}, args...)...)
+	if err != nil {
+		return fmt.Errorf("%s of migration %s: %w", what, l.id, err)
+	}
+	if tag.RowsAffected() == 0 {
+		return ErrLeaseLost
+	}
+	return nil
+}
+
+// Orphans calls queue, in one transaction, for every migration that has work to be done and no worker: the worker died, or
+// its job was lost. A migration is given once in the time again.
+func (s *Store) Orphans(ctx context.Context, again time.Duration, queue func(ctx context.Context, tx pgx.Tx, id string) error) (int, error) {
+	const sql = `
+UPDATE migrations
+SET queued_at = now()
+WHERE id IN (
+    SELECT id
+    FROM migrations
+    WHERE (removal_requested OR replication_status IN ('WAITING', 'RUNNING', 'IN-SYNC'))
+      AND (lease_until IS NULL OR lease_until < now())
+      AND queued_at < now() - $1::interval
+    FOR UPDATE SKIP LOCKED)
+RETURNING id`
+	found := 0
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, sql, again)
+		if err != nil {
+			return err
+		}
+		ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			if err := queue(ctx, tx, id); err != nil {
+				return err
+			}
+		}
+		found = len(ids)
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("looking for migrations without a worker: %w", err)
+	}
+	return found, nil
+}
+
+// CountByStatus gives how many migrations there are of each replication status.
+func (s *Store) CountByStatus(ctx context.Context) (map[string]int, error) {
+	rows, err := s.pool.Query(ctx, `SELECT replication_status, count(*) FROM migrations GROUP BY 1`)
+	if err != nil {
+		return nil, fmt.Errorf("counting migrations: %w", err)
+	}
+	counts := map[string]int{}
+	var (
+		status string
+		n      int
+	)
+	if _, err := pgx.ForEachRow(rows, []any{&status, &n}, func() error {
+		counts[status] = n
+		return nil
+	}); err != nil {
+		return nil, fmt.Errorf("counting migrations: %w", err)
+	}
+	return counts, nil
+}
