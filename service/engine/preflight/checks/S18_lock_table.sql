@@ -1,0 +1,12 @@
+-- id: S18
+-- side: source
+-- severity: warning
+-- since: 10
+-- text: Lock table may be too small ({count:table}, about {detail} lock entries)
+-- hint: Have max_locks_per_transaction raised.
+SELECT CASE WHEN tables > 0.7 * entries THEN tables ELSE 0 END, entries::text, NULL::text[]
+FROM (
+    SELECT count(*) AS tables, current_setting('max_locks_per_transaction')::bigint
+        * (current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint) AS entries
+    FROM {{user_tables}} t
+) AS locks

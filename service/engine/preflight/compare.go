@@ -1,0 +1,352 @@
+package preflight
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// prepareHint is how an application's developer makes the source ready.
+const prepareHint = `cf update-service SOURCE -c '{"prepare_migration": "true"}'`
+
+// inGo lists the checks that take more than one statement of SQL.
+func inGo() []check {
+	return []check{
+		{id: "S01", side: Source, severity: Critical, since: 10, text: "Cannot connect to the source database ({detail})", hint: "See that the service instance is running and its service key is valid."},
+		{id: "S02", side: Source, severity: Critical, since: 1, text: "Source version {version} is not supported (minimum is 10)", hint: "Upgrade the source to version 10 or later."},
+		{id: "S03", side: Target, severity: Critical, since: 10, text: "Target version {target} is older than source version {source}", hint: "Use a target of the source's version or later."},
+		{id: "S06", side: Source, severity: Critical, since: 10, text: "Login '{detail}' has no replication privilege", hint: prepareHint},
+		{id: "S39", side: Target, severity: Critical, since: 10, text: "{subject} not available on the target", hint: "Use a target whose plan offers the language, or drop it from the source."},
+		{id: "S40", side: Target, severity: Critical, since: 10, text: "{subject} not available on the target", hint: "Use a target whose plan offers the extension, or drop it from the source."},
+		{id: "S41", side: Target, severity: Critical, since: 10, text: "Extension {detail} is newer than the target's ({version})", hint: "Use a target with the extension's version or later."},
+		{id: "S42", side: Target, severity: Critical, since: 13, text: "Extension {detail} needs a superuser on the target", hint: "Have the operator create the extension on the target."},
+		{id: "S45", side: Target, severity: Critical, since: 10, text: "Database encoding differs (source {source}, target {target})", hint: "Use a target with the source's encoding."},
+		{id: "S46", side: Target, severity: Warning, since: 10, text: "Default collation differs (source {source}, target {target})", hint: "See that the applications do not depend on the order of texts."},
+		{id: "S71", side: Source, severity: Critical, since: 10, text: "Source address leads to several servers or to a connection pool (snapshot not found)", hint: "Use the address of the server itself."},
+		{id: "S77", side: Source, severity: Critical, since: 10, text: "pg_dump {detail}", hint: "Have the operator install a pg_dump of the source's version or later."},
+		{id: "T01", side: Target, severity: Critical, since: 10, text: "Cannot connect to the target database ({detail})", hint: "See that the service instance is running and its service key is valid."},
+		{id: "T02", side: Target, severity: Critical, since: 10, text: "Source and target are the same database", hint: "Use another service instance as the target."},
+		{id: "T08", side: Target, severity: Warning, since: 10, text: "Login cannot disable triggers (foreign keys of {detail} of tables are checked during the finalization)", hint: "Plan the time for it, or have the login granted SET on session_replication_role."},
+		{id: "T13", side: Target, severity: Warning, since: 10, text: "{subject} not exist on the target (used by {count:policy|policies})", hint: "Create the role on the target, or drop the policies."},
+		{id: "T15", side: Target, severity: Warning, since: 10, text: "Target has no lz4 compression ({count:column} found)", hint: "Nothing needs to be done: pglz is used instead."},
+		{id: "T18", side: Target, severity: Critical, since: 10, text: "Target already holds objects of the same name ({count} found): {detail}", hint: "Use a new service instance as the target, or drop these objects."},
+		{id: "T19", side: Target, severity: Critical, since: 10, text: "The target holds what an earlier migration left (schema _pgmig)", hint: "Delete that replication with --clean-target or use a new target."},
+	}
+}
+
+// facts are what is known of a database for the comparison with the other one.
+type facts struct {
+	major           int
+	login           string
+	system          string // identifier of the server and name of the database
+	encoding        string
+	collation       string
+	languages       []string
+	extensions      map[string]string // version of those that are installed
+	available       map[string]string // version of those that can be installed
+	untrusted       []string          // extensions that want a superuser
+	objects         []string
+	policyRoles     []string // one for each use
+	roles           []string
+	lz4Columns      int64
+	lz4             bool
+	foreignKeyBytes int64
+	disableTriggers bool
+	own             bool // the target has been used by this migration already
+}
+
+// foreignKeysMatter is the size of tables from which on the check of their foreign keys takes time.
+const foreignKeysMatter = 10 << 30
+
+// collect gathers the facts. It says whether the target has been used by this migration already.
+func (i *inspection) collect(ctx context.Context, major int) (bool, error) {
+	f := &facts{major: major, extensions: map[string]string{}, available: map[string]string{}}
+	i.facts = f
+	type question struct {
+		id    string
+		since int
+		sql   string
+		into  []any
+	}
+	var extensionNames, extensionVersions, availableNames, availableVersions []string
+	questions := []question{
+		{"S01", 10, `SELECT session_user::text`, []any{&f.login}},
+		{"T02", 10, `SELECT system_identifier || ' ' || current_database() FROM pg_control_system()`, []any{&f.system}},
+		{"S45", 10, `SELECT pg_encoding_to_char(encoding), CASE WHEN datcollate = datctype THEN datcollate::text ELSE datcollate || '/' || datctype END
+			FROM pg_database WHERE datname = current_database()`, []any{&f.encoding, &f.collation}},
+		{"S39", 10, `SELECT coalesce(array_agg(lanname::text ORDER BY lanname), '{}') FROM pg_language`, []any{&f.languages}},
+		{"S40", 10, `SELECT coalesce(array_agg(extname::text ORDER BY extname), '{}'), coalesce(array_agg(extversion ORDER BY extname), '{}') FROM pg_extension`, []any{&extensionNames, &extensionVersions}},
+		{"T18", 10, `SELECT coalesce(array_agg(name), '{}') FROM ` + userObjects + ` AS objects`, []any{&f.objects}},
+		{"T13", 10, `SELECT coalesce(array_agg(rolname::text), '{}') FROM pg_roles`, []any{&f.roles}},
+	}
+	if i.side == Source {
+		questions = append(questions,
+			question{"T13", 10, `SELECT coalesce(array_agg(pg_get_userbyid(r)::text), '{}') FROM pg_policy p, unnest(p.polroles) AS r WHERE r <> 0`, []any{&f.policyRoles}},
+			question{"T15", 14, `SELECT count(*) FROM ` + userTables + ` t JOIN pg_attribute a ON a.attrelid = t.oid WHERE a.attcompression = 'l' AND NOT a.attisdropped`, []any{&f.lz4Columns}},
+			question{"T08", 10, `SELECT coalesce(sum(t.relpages), 0) * current_setting('block_size')::bigint FROM ` + userTables + ` t
+				WHERE EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conrelid = t.oid AND k.contype = 'f')`, []any{&f.foreignKeyBytes}},
+		)
+	} else {
+		questions = append(questions,
+			question{"S41", 10, `SELECT coalesce(array_agg(name::text ORDER BY name), '{}'), coalesce(array_agg(coalesce(installed_version, default_version, '') ORDER BY name), '{}') FROM pg_available_extensions`, []any{&availableNames, &availableVersions}},
+			question{"S42", 13, `SELECT coalesce(array_agg(DISTINCT a.name::text), '{}')
+				FROM pg_available_extension_versions v JOIN pg_available_extensions a ON a.name = v.name AND a.default_version = v.version
+				WHERE v.superuser AND NOT v.trusted AND a.installed_version IS NULL
+					AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)`, []any{&f.untrusted}},
+			question{"T15", 14, `SELECT coalesce(bool_or('lz4' = ANY (enumvals)), false) FROM pg_settings WHERE name = 'default_toast_compression'`, []any{&f.lz4}},
+		)
+	}
+	for _, q := range questions {
+		if q.since > major {
+			continue
+		}
+		if err := i.queryRow(ctx, q.sql, q.into); err != nil {
+			if i.conn.IsClosed() {
+				return false, err
+			}
+			i.fail(q.id, err)
+		}
+	}
+	for n, name := range extensionNames {
+		f.extensions[name] = extensionVersions[n]
+	}
+	for n, name := range availableNames {
+		f.available[name] = availableVersions[n]
+	}
+	if i.side == Source {
+		return false, nil
+	}
+	f.disableTriggers = i.canDisableTriggers(ctx)
+	own, err := i.checkEarlierMigration(ctx)
+	f.own = own
+	return own, err
+}
+
+// canDisableTriggers tries it, because the privilege can be granted from PostgreSQL 15 on.
+func (i *inspection) canDisableTriggers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, statementLimit)
+	defer cancel()
+	_, err := i.conn.Exec(ctx, "BEGIN; SET LOCAL session_replication_role = replica", pgx.QueryExecModeSimpleProtocol)
+	_, rollbackErr := i.conn.Exec(ctx, "ROLLBACK", pgx.QueryExecModeSimpleProtocol)
+	return err == nil && rollbackErr == nil
+}
+
+// checkEarlierMigration looks at who made the schema _pgmig. The error is that of a lost connection.
+func (i *inspection) checkEarlierMigration(ctx context.Context) (bool, error) {
+	var schema, progress bool
+	err := i.queryRow(ctx, `SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = '_pgmig'),
+		EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = '_pgmig' AND c.relname = 'progress')`, []any{&schema, &progress})
+	own := false
+	if err == nil && progress {
+		// A table that we cannot read is not ours.
+		_ = i.queryRow(ctx, `SELECT EXISTS (SELECT 1 FROM _pgmig.progress WHERE migration::text = @migration::text)`, []any{&own})
+	}
+	switch {
+	case err != nil && i.conn.IsClosed():
+		return false, err
+	case err != nil:
+		i.fail("T19", err)
+	case schema && !own:
+		i.report("T19", result{})
+	}
+	return own, nil
+}
+
+// checkExtensionPrivileges tries to create, without leaving them, the extensions that want a
+// superuser: some platforms let an ordinary login create them all the same.
+func (i *inspection) checkExtensionPrivileges(ctx context.Context, source facts) []Finding {
+	var refused []string
+	for _, name := range slices.Sorted(maps.Keys(source.extensions)) {
+		if slices.Contains(i.facts.untrusted, name) && !i.canCreateExtension(ctx, name) {
+			refused = append(refused, name)
+		}
+	}
+	if len(refused) == 0 {
+		return nil
+	}
+	return []Finding{i.catalog["S42"].finding(result{
+		count: int64(len(refused)), names: refused,
+		values: map[string]string{"detail": quoted(refused)},
+	})}
+}
+
+func (i *inspection) canCreateExtension(ctx context.Context, name string) bool {
+	ctx, cancel := context.WithTimeout(ctx, statementLimit)
+	defer cancel()
+	_, err := i.conn.Exec(ctx, "BEGIN; SET LOCAL search_path = public; CREATE EXTENSION "+pgx.Identifier{name}.Sanitize()+" CASCADE",
+		pgx.QueryExecModeSimpleProtocol)
+	_, _ = i.conn.Exec(ctx, "ROLLBACK", pgx.QueryExecModeSimpleProtocol) // a lost connection rolls back, too
+	var refused *pgconn.PgError
+	return !errors.As(err, &refused) || refused.Code != insufficientPrivilege
+}
+
+// comparePgDump sees whether the source's schema can be read.
+func comparePgDump(all catalog, source *facts, version int) []Finding {
+	var detail string
+	switch {
+	case version == 0:
+		detail = "cannot be run"
+	case source != nil && version < source.major:
+		detail = strconv.Itoa(version) + " cannot read source version " + strconv.Itoa(source.major)
+	default:
+		return nil
+	}
+	return []Finding{all["S77"].finding(result{values: map[string]string{"detail": detail}})}
+}
+
+// compare makes the checks that take both databases.
+func compare(all catalog, source, target facts) []Finding {
+	var findings []Finding
+	report := func(id string, r result) { findings = append(findings, all[id].finding(r)) }
+
+	if source.system != "" && source.system == target.system {
+		report("T02", result{})
+		return findings // everything else is the same
+	}
+	if target.major < source.major {
+		report("S03", result{values: map[string]string{"source": strconv.Itoa(source.major), "target": strconv.Itoa(target.major)}})
+	}
+	findings = append(findings, compareExtensions(all, source, target)...)
+	if source.encoding != target.encoding {
+		report("S45", result{values: map[string]string{"source": source.encoding, "target": target.encoding}})
+	}
+	if sameSpelling(source.collation) != sameSpelling(target.collation) {
+		report("S46", result{values: map[string]string{"source": source.collation, "target": target.collation}})
+	}
+	if source.foreignKeyBytes > foreignKeysMatter && !target.disableTriggers {
+		report("T08", result{values: map[string]string{"detail": strconv.FormatInt(source.foreignKeyBytes>>30, 10) + " GB"}})
+	}
+	if source.lz4Columns > 0 && !target.lz4 {
+		report("T15", result{count: source.lz4Columns})
+	}
+	var missing []string
+	uses := int64(0)
+	for _, role := range source.policyRoles {
+		if !slices.Contains(target.roles, role) {
+			uses++
+			missing = append(missing, role)
+		}
+	}
+	if missing = sortedSet(missing); len(missing) > 0 {
+		report("T13", result{count: uses, names: missing, values: map[string]string{"subject": subject("Role", missing, "does", "do")}})
+	}
+	if same := intersection(source.objects, target.objects); len(same) > 0 && !target.own {
+		report("T18", result{count: int64(len(same)), names: same, values: map[string]string{"detail": enumerated(same)}})
+	}
+	return findings
+}
+
+// compareExtensions looks for the source's languages and extensions on the target.
+func compareExtensions(all catalog, source, target facts) []Finding {
+	var findings []Finding
+	var languages, extensions, newer, older []string
+	for _, language := range source.languages {
+		_, available := target.available[language]
+		if !available && !slices.Contains(target.languages, language) {
+			languages = append(languages, language)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(source.extensions)) {
+		if name == "plpgsql" || slices.Contains(languages, name) {
+			continue
+		}
+		available, found := target.available[name]
+		if installed, is := target.extensions[name]; is {
+			available, found = installed, true
+		}
+		switch version := source.extensions[name]; {
+		case !found:
+			extensions = append(extensions, name)
+		case isNewer(version, available):
+			newer = append(newer, "'"+name+"' version "+version)
+			older = append(older, available)
+		}
+	}
+	if len(languages) > 0 {
+		findings = append(findings, all["S39"].finding(result{count: int64(len(languages)), names: languages, values: map[string]string{"subject": subject("Language", languages, "is", "are")}}))
+	}
+	if len(extensions) > 0 {
+		findings = append(findings, all["S40"].finding(result{count: int64(len(extensions)), names: extensions, values: map[string]string{"subject": subject("Extension", extensions, "is", "are")}}))
+	}
+	if len(newer) > 0 {
+		findings = append(findings, all["S41"].finding(result{
+			count: int64(len(newer)), names: newer,
+			values: map[string]string{"detail": strings.Join(newer, ", "), "version": strings.Join(older, ", ")},
+		}))
+	}
+	return findings
+}
+
+// isNewer compares versions of extensions. Those that are not numbers with dots it cannot compare.
+func isNewer(a, b string) bool {
+	left, right := strings.Split(a, "."), strings.Split(b, ".")
+	for n := range max(len(left), len(right)) {
+		var x, y int
+		var err error
+		if n < len(left) {
+			if x, err = strconv.Atoi(left[n]); err != nil {
+				return false
+			}
+		}
+		if n < len(right) {
+			if y, err = strconv.Atoi(right[n]); err != nil {
+				return false
+			}
+		}
+		if x != y {
+			return x > y
+		}
+	}
+	return false
+}
+
+// sameSpelling makes en_US.UTF-8 and en_US.utf8 equal.
+func sameSpelling(collation string) string {
+	return strings.ReplaceAll(strings.ToLower(collation), "-", "")
+}
+
+func sortedSet(names []string) []string {
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func intersection(a, b []string) []string {
+	known := make(map[string]bool, len(a))
+	for _, name := range a {
+		known[name] = true
+	}
+	var same []string
+	for _, name := range b {
+		if known[name] {
+			same = append(same, name)
+		}
+	}
+	return sortedSet(same)
+}
+
+// subject makes "Role 'a' does" or "Roles 'a', 'b' do".
+func subject(kind string, names []string, one, many string) string {
+	if len(names) == 1 {
+		return kind + " " + quoted(names) + " " + one
+	}
+	return kind + "s " + quoted(names) + " " + many
+}
+
+func quoted(names []string) string {
+	return "'" + strings.Join(names, "', '") + "'"
+}
+
+// enumerated names a few for the text; the finding's names hold more.
+func enumerated(names []string) string {
+	const few = 5
+	if len(names) > few {
+		return strings.Join(names[:few], ", ") + ", ..."
+	}
+	return strings.Join(names, ", ")
+}
