@@ -155,13 +155,17 @@ const namesShown = 10
 
 // finding says what a check has found in words.
 func (c check) finding(r result) Finding {
-	if len(r.names) > namesShown {
-		r.names = r.names[:namesShown]
-	}
-	return Finding{
+	f := Finding{
 		ID: c.id, Side: c.side, Severity: c.severity,
 		Text: fill(c.text, r), Count: r.count, Names: r.names, Hint: c.hint,
 	}
+	if len(f.Names) > namesShown {
+		f.Names = f.Names[:namesShown]
+	}
+	if len(f.Names) == 0 && !strings.Contains(c.text, "{count") {
+		f.Count = 0 // it is no objects that were counted
+	}
+	return f
 }
 
 // failed says that a check could not be made.

@@ -27,6 +27,8 @@ const (
 	wrongState            = "55000"
 	undefinedObject       = "42704"
 	invalidParameter      = "22023"
+	undefinedFile         = "58P01"
+	notSupported          = "0A000"
 )
 
 // slotLimit is how long the source may take to make a replication slot.
@@ -175,7 +177,7 @@ func (i *inspection) checkSnapshot(ctx context.Context) {
 	var refused *pgconn.PgError
 	switch {
 	case err == nil:
-	case errors.As(err, &refused) && (refused.Code == undefinedObject || refused.Code == invalidParameter || refused.Code == "58P01"):
+	case errors.As(err, &refused) && slices.Contains([]string{undefinedObject, undefinedFile, invalidParameter, notSupported}, refused.Code):
 		i.report("S71", result{})
 	case errors.As(err, &refused) && refused.Code == tooManyConnections && i.found("S09"):
 	default:
