@@ -12,7 +12,15 @@ func (i *invocation) busy(ctx context.Context, text string, work func() error) e
 	activity := i.Streams.Activity(i.Clock.Now)
 	defer activity.Stop()
 	done := make(chan error, 1)
-	go func() { done <- work() }()
+	crash := make(chan any, 1)
+	go func() {
+		defer func() {
+			if reason := recover(); reason != nil {
+				crash <- reason
+			}
+		}()
+		done <- work()
+	}()
 
 	started := i.Clock.Now()
 	activity.Show(ui.State{Key: text, Line: text + "..."})
@@ -22,9 +30,8 @@ func (i *invocation) busy(ctx context.Context, text string, work func() error) e
 		select {
 		case err := <-done:
 			return err
-		case <-ctx.Done():
-			<-done // what work writes to is not touched any more after this
-			return context.Cause(ctx)
+		case reason := <-crash:
+			panic(reason) // where somebody recovers
 		case <-tick.C:
 			activity.Show(ui.State{Key: text, Line: text + ", " + ui.Duration(i.Clock.Now().Sub(started).Round(time.Second)) + " so far..."})
 		}

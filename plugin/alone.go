@@ -14,7 +14,7 @@ import (
 // alone is what a person gets who starts the file by hand. Only what needs no cf works.
 func (p *PgMigrate) alone(args []string, streams *ui.Streams) int {
 	if len(args) < 2 {
-		p.introduce(streams)
+		p.introduce(streams, args)
 		return commands.Failed
 	}
 	switch args[1] {
@@ -24,7 +24,7 @@ func (p *PgMigrate) alone(args []string, streams *ui.Streams) int {
 		args = []string{args[0], "version"}
 	case "help", "version":
 	default:
-		p.introduce(streams)
+		p.introduce(streams, args)
 		return commands.Failed
 	}
 	return commands.Execute(context.Background(), &commands.Environment{
@@ -39,9 +39,13 @@ func (p *PgMigrate) alone(args []string, streams *ui.Streams) int {
 	}, args[1:])
 }
 
-func (p *PgMigrate) introduce(streams *ui.Streams) {
+func (p *PgMigrate) introduce(streams *ui.Streams, args []string) {
+	path := "PATH"
+	if len(args) > 0 {
+		path = args[0]
+	}
 	fmt.Fprintf(streams.Err, "This is the plugin %s %s of the cf CLI. It does not run on its own: install it with\n\n"+
-		"   cf install-plugin %s\n\nand see '%s help'.\n", commandName, p.Version, os.Args[0], program)
+		"   cf install-plugin %s\n\nand see '%s help'.\n", commandName, p.Version, path, program)
 }
 
 // noSession is the session of nobody.

@@ -163,7 +163,7 @@ func openTrace(value string, stderr io.Writer) (io.Writer, func(), error) {
 		}
 		return nil, nothing, nil
 	}
-	file, err := os.OpenFile(value, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	file, err := os.OpenFile(value, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600) //nolint:gosec // G703: the user names the file
 	if err != nil {
 		return nil, nothing, fmt.Errorf("open the trace file: %w", err)
 	}

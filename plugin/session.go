@@ -29,7 +29,7 @@ const (
 // the next plugin interface of cf keeps.
 type connection interface {
 	IsLoggedIn() (bool, error)
-	ApiEndpoint() (string, error) //nolint:revive // var-naming: cf's own spelling
+	ApiEndpoint() (string, error)
 	IsSSLDisabled() (bool, error)
 	Username() (string, error)
 	GetCurrentOrg() (plugin_models.Organization, error)
@@ -169,7 +169,7 @@ var passing = regexp.MustCompile(`\b5\d\d\b|dial tcp|connection re|EOF|[Tt]imeou
 
 // tokenError says what it means that cf gave no token.
 func tokenError(err error) error {
-	if gone(err) != err {
+	if errors.Is(gone(err), commands.ErrGone) {
 		return commands.ErrGone
 	}
 	text := strings.Join(strings.Fields(err.Error()), " ")

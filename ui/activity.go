@@ -80,15 +80,12 @@ func (a *Activity) Stop() {
 
 // fitBytes shortens a line to at most width bytes: the spinner counts bytes when it computes how many lines to erase.
 func fitBytes(line string, width int) string {
-	for len(line) > width {
-		runes := []rune(strings.TrimSuffix(line, ".."))
-		if len(runes) < 2 {
-			return ""
-		}
-		line = string(runes[:len(runes)-1]) + ".."
-		if len(line) > width {
-			line = strings.TrimSuffix(line, "..")
-		}
+	if len(line) <= width {
+		return line
 	}
-	return line
+	runes := []rune(line)
+	for len(runes) > 0 && len(string(runes)) > width-2 {
+		runes = runes[:len(runes)-1]
+	}
+	return string(runes) + ".."
 }
