@@ -253,10 +253,14 @@ func (r *Replication) FinalizationProgress() FinalizationProgress {
 	if !r.fencedAt.IsZero() {
 		fenced += time.Since(r.fencedAt)
 	}
+	verified := append([]TableVerification{}, r.verified...)
+	slices.SortFunc(verified, func(a, b TableVerification) int {
+		return cmp.Or(strings.Compare(a.Schema, b.Schema), strings.Compare(a.Name, b.Name))
+	})
 	return FinalizationProgress{
 		Steps:         append([]Step{}, r.steps...),
 		FencedSeconds: fenced.Seconds(),
-		Verification:  append([]TableVerification{}, r.verified...),
+		Verification:  verified,
 	}
 }
 

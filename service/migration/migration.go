@@ -58,8 +58,8 @@ type ConflictError struct{ Text string }
 
 func (e *ConflictError) Error() string { return e.Text }
 
-// NotFoundError says that there is no such replication or finalization.
-type NotFoundError struct{ Text string }
+// NotFoundError says that there is no such replication or finalization. Code tells a client which.
+type NotFoundError struct{ Code, Text string }
 
 func (e *NotFoundError) Error() string { return e.Text }
 
@@ -69,8 +69,8 @@ type BusyError struct{ Text string }
 func (e *BusyError) Error() string { return e.Text }
 
 var (
-	errNoReplication  = &NotFoundError{Text: "There is no replication between these service instances; 'cf pg-migrate create-replication' starts one"}
-	errNoFinalization = &NotFoundError{Text: "There is no finalization between these service instances; 'cf pg-migrate create-finalization' starts one when the replication is IN-SYNC"}
+	errNoReplication  = &NotFoundError{Code: "REPLICATION_NOT_FOUND", Text: "There is no replication between these service instances; 'cf pg-migrate create-replication' starts one"}
+	errNoFinalization = &NotFoundError{Code: "FINALIZATION_NOT_FOUND", Text: "There is no finalization between these service instances; 'cf pg-migrate create-finalization' starts one when the replication is IN-SYNC"}
 )
 
 // Access finds out what a caller may do.

@@ -65,9 +65,14 @@ func (w *worker) Work(ctx context.Context, job *river.Job[Args]) error {
 	}()
 	d := &drive{worker: w, lease: lease, id: id, log: log, epoch: m.Epoch}
 	err = d.run(ctx, m)
+	interrupted := ctx.Err() != nil
 	cancel(nil)
 	<-kept
-	if err != nil && !errors.Is(err, state.ErrLeaseLost) && !errors.Is(err, context.Canceled) {
+	switch {
+	case err == nil:
+	case interrupted:
+		log.Info("the worker leaves the migration to another", "reason", err.Error())
+	default:
 		log.Error("driving a migration", "error", err)
 	}
 	// Even when the service stops: the next worker need not wait for the lease to run out.

@@ -34,9 +34,9 @@ func (s *server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, &forbidden):
 		writeProblem(w, r, http.StatusForbidden, "NOT_AUTHORIZED", forbidden.Text)
 	case errors.As(err, &nothing):
-		writeProblem(w, r, http.StatusNotFound, "NOT_FOUND", nothing.Text)
+		writeProblem(w, r, http.StatusNotFound, "NAME_NOT_FOUND", nothing.Text)
 	case errors.As(err, &none):
-		writeProblem(w, r, http.StatusNotFound, "NO_SUCH_MIGRATION", none.Text)
+		writeProblem(w, r, http.StatusNotFound, none.Code, none.Text)
 	case errors.As(err, &key):
 		writeProblem(w, r, http.StatusConflict, "UNUSABLE_KEY", key.Text)
 	case errors.As(err, &conflict):

@@ -61,7 +61,7 @@ func NewHandler(o Options) http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		writeProblem(w, r, http.StatusNotFound, "NOT_FOUND", "There is nothing at this address; /v1/openapi.yaml describes the API")
+		writeProblem(w, r, http.StatusNotFound, "NO_SUCH_ADDRESS", "There is nothing at this address; /v1/openapi.yaml describes the API")
 	})
 	return s.observed(mux)
 }
