@@ -7,8 +7,8 @@ import (
 	"github.com/cf-pg-migrate/cf-pg-migrate/ui"
 )
 
-// busy shows that something goes on while work runs, which must end with the context.
-func (i *invocation) busy(ctx context.Context, text string, work func() error) error {
+// busy shows that something goes on while work runs, which ends with the context.
+func (i *invocation) busy(ctx context.Context, text string, work func(ctx context.Context) error) error {
 	activity := i.Streams.Activity(i.Clock.Now)
 	defer activity.Stop()
 	done := make(chan error, 1)
@@ -19,7 +19,7 @@ func (i *invocation) busy(ctx context.Context, text string, work func() error) e
 				crash <- reason
 			}
 		}()
-		done <- work()
+		done <- work(ctx)
 	}()
 
 	started := i.Clock.Now()

@@ -154,7 +154,9 @@ type broken struct{}
 func (broken) Write([]byte) (int, error) { return 0, errDead }
 
 func TestTargetLooksUp(t *testing.T) {
-	instances := func(list ...object) clienttest.Answer { return clienttest.JSON(object{"resources": append([]object{}, list...)}) }
+	instances := func(list ...object) clienttest.Answer {
+		return clienttest.JSON(object{"resources": append([]object{}, list...)})
+	}
 	none, old, next := instances(), object{"guid": "g1", "name": "db-old", "type": "managed"}, object{"guid": "g2", "name": "db-new"}
 	key := func(name string) object { return object{"guid": "k", "name": name} }
 	type list = []clienttest.Answer

@@ -34,7 +34,7 @@ func (o *preflightCheckOptions) run(ctx context.Context, i *invocation) error {
 	}
 	i.banner("Checking the migration", m.target)
 	var check api.PreflightCheck
-	if err := i.busy(ctx, "Looking at both databases", func() (err error) {
+	if err := i.busy(ctx, "Looking at both databases", func(ctx context.Context) (err error) {
 		check, err = m.PreflightCheck(ctx, m.names)
 		return err
 	}); err != nil {

@@ -34,7 +34,7 @@ func (o *tablesOptions) run(ctx context.Context, i *invocation) error {
 	}
 	i.banner("Getting the tables of the replication", m.target)
 	var progress api.ReplicationProgress
-	if err := i.busy(ctx, "Reading the tables", func() (err error) {
+	if err := i.busy(ctx, "Reading the tables", func(ctx context.Context) (err error) {
 		progress, err = m.allTables(ctx)
 		return err
 	}); err != nil {

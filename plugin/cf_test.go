@@ -223,7 +223,10 @@ func home(t *testing.T, api *clienttest.API) (run func(args ...string) *exec.Cmd
 		return command
 	}
 	for _, args := range [][]string{
-		{"install-plugin", "-f", binary}, {"api", address}, {"auth", "jane", "pass"}, {"target", "-o", "acme", "-s", "prod"},
+		{"install-plugin", "-f", binary},
+		{"api", address},
+		{"auth", "jane", "pass"},
+		{"target", "-o", "acme", "-s", "prod"},
 		{"pg-migrate", "target", "db-old", "k1", "db-new", "k2"},
 	} {
 		if text, err := run(args...).CombinedOutput(); err != nil {

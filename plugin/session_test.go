@@ -25,7 +25,7 @@ type fakeCF struct {
 }
 
 func (c *fakeCF) IsLoggedIn() (bool, error)    { return true, c.broken }
-func (c *fakeCF) ApiEndpoint() (string, error) { return "https://api.cf.example.com", nil }
+func (c *fakeCF) ApiEndpoint() (string, error) { return "https://api.cf.example.com", nil } //nolint:revive // var-naming: cf's own spelling
 func (c *fakeCF) IsSSLDisabled() (bool, error) { return true, nil }
 func (c *fakeCF) Username() (string, error)    { return "jane", nil }
 

@@ -352,7 +352,8 @@ func TestResults(t *testing.T) {
 			[]string{
 				"status:   IN-SYNC\n", "phase:    in-sync\n", "lag:      12 B, 0.2s behind\n", "method:   logical: the login may replicate\n",
 				"tables:   1, 1 replicating\n", "took:     3m0s\n", "warnings\n  - careful\n",
-			}, "IN-SYNC",
+			},
+			"IN-SYNC",
 		},
 		"plain replication": {func(s *Streams) { s.Replication("RUNNING", nil, noon) }, []string{"status:   RUNNING\n"}, "RUNNING"},
 		"finalization": {
@@ -361,20 +362,24 @@ func TestResults(t *testing.T) {
 				"status:   FAILED\n", "took:     3m0s\n", "fenced:   2.5s", "fence          1.0s\n", "drain   1m0s so far\n",
 				"s.a               1             1   yes\n", "s.b               2             1   NO\n", "s.c               3             0   pending\n",
 				"3 tables, 6 rows in the source: 1 table not equal\n",
-			}, "FAILED",
+			},
+			"FAILED",
 		},
 		"plain finalization": {func(s *Streams) { s.Finalization("COMPLETED", nil, noon) }, []string{"status:   COMPLETED\n"}, "COMPLETED"},
 		"half a verification": {
 			func(s *Streams) { s.verification(finalization.Verification[2:]) },
-			[]string{"1 table, 3 rows in the source: 1 table not verified\n"}, "1 table, 3 rows in the source: 1 table not verified",
+			[]string{"1 table, 3 rows in the source: 1 table not verified\n"},
+			"1 table, 3 rows in the source: 1 table not verified",
 		},
 		"all equal": {
 			func(s *Streams) { s.verification(finalization.Verification[:1]) },
-			[]string{"1 table, 1 row in the source: all equal\n"}, "1 table, 1 row in the source: all equal",
+			[]string{"1 table, 1 row in the source: all equal\n"},
+			"1 table, 1 row in the source: all equal",
 		},
 		"tables": {
 			func(s *Streams) { s.Tables(*replication, noon) },
-			[]string{"s.t     replicating       0%      5    0 B   validated", "tables:   1, 1 replicating\n"}, "tables:   1, 1 replicating",
+			[]string{"s.t     replicating       0%      5    0 B   validated", "tables:   1, 1 replicating\n"},
+			"tables:   1, 1 replicating",
 		},
 		"preflight": {
 			func(s *Streams) {
@@ -382,17 +387,20 @@ func TestResults(t *testing.T) {
 					SourceDatabaseIssues: api.DatabaseIssues{Critical: []string{strings.Repeat("word ", 20)}, Warning: []string{"w"}},
 				})
 			},
-			[]string{"source database a\n  critical word", "\n           word", "\n  warning  w\n", "target database b\n  no issues\n"}, "  no issues",
+			[]string{"source database a\n  critical word", "\n           word", "\n  warning  w\n", "target database b\n  no issues\n"},
+			"  no issues",
 		},
 		"target": {
 			func(s *Streams) {
 				s.Target(api.Instances{SourceServiceInstanceName: "a", SourceServiceKeyName: "k", Org: "o", Space: "s"}, "https://cf", "")
 			},
-			[]string{"source:   a with key k\n", "cf api:   https://cf\n"}, "cf api:   https://cf",
+			[]string{"source:   a with key k\n", "cf api:   https://cf\n"},
+			"cf api:   https://cf",
 		},
 		"api": {
 			func(s *Streams) { s.API("https://x", "saved", true, "/ca") },
-			[]string{"api:            https://x\n", "certificates:   not checked\n", "ca file:        /ca\n"}, "ca file:        /ca",
+			[]string{"api:            https://x\n", "certificates:   not checked\n", "ca file:        /ca\n"},
+			"ca file:        /ca",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
