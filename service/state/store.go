@@ -69,45 +69,61 @@ CREATE TABLE IF NOT EXISTS schema_versions (
 )`
 )
 
-// update applies the files of schema/ that were not applied yet, in the order of their names, all in one transaction.
+// update brings the schema up to date while no other instance does. The lock is a session's: River's versions cannot be
+// applied in one transaction before PostgreSQL 17, because one of them uses an enum's value that another one adds.
 func (s *Store) update(ctx context.Context) error {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("connecting to the state database: %w", err)
+	}
+	defer conn.Release()
+	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock($1)", updateLock); err != nil {
+		return fmt.Errorf("waiting for other instances that update the state database: %w", err)
+	}
+	defer func() {
+		// A session that could not unlock must not go back to the others.
+		if _, err := conn.Exec(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1)", updateLock); err != nil {
+			_ = conn.Conn().Close(context.WithoutCancel(ctx))
+		}
+	}()
+	if err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return applyVersions(ctx, tx) }); err != nil {
+		return fmt.Errorf("updating the schema of the state database: %w", err)
+	}
+	migrator, err := rivermigrate.New(riverpgxv5.New(s.pool), nil)
+	if err != nil {
+		return fmt.Errorf("preparing the schema of the job queue: %w", err)
+	}
+	if _, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
+		return fmt.Errorf("updating the schema of the job queue: %w", err)
+	}
+	return nil
+}
+
+// applyVersions applies the files of schema/ that were not applied yet, in the order of their names.
+func applyVersions(ctx context.Context, tx pgx.Tx) error {
 	names, err := fs.Glob(schemaFiles, "schema/*.sql")
 	if err != nil {
-		return fmt.Errorf("listing the schema's versions: %w", err)
+		return err
 	}
 	slices.Sort(names)
-	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", updateLock); err != nil {
-			return err
-		}
-		if _, err := tx.Exec(ctx, createVersionsSQL); err != nil {
-			return err
-		}
-		for _, name := range names {
-			tag, err := tx.Exec(ctx, "INSERT INTO schema_versions (version) VALUES ($1) ON CONFLICT DO NOTHING", name)
-			if err != nil {
-				return err
-			}
-			if tag.RowsAffected() == 0 {
-				continue
-			}
-			sql, err := schemaFiles.ReadFile(name)
-			if err != nil {
-				return err
-			}
-			if _, err := tx.Exec(ctx, string(sql), pgx.QueryExecModeSimpleProtocol); err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-		}
-		migrator, err := rivermigrate.New(riverpgxv5.New(s.pool), nil)
+	if _, err := tx.Exec(ctx, createVersionsSQL); err != nil {
+		return err
+	}
+	for _, name := range names {
+		tag, err := tx.Exec(ctx, "INSERT INTO schema_versions (version) VALUES ($1) ON CONFLICT DO NOTHING", name)
 		if err != nil {
 			return err
 		}
-		_, err = migrator.MigrateTx(ctx, tx, rivermigrate.DirectionUp, nil)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("updating the schema of the state database: %w", err)
+		if tag.RowsAffected() == 0 {
+			continue
+		}
+		sql, err := schemaFiles.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, string(sql), pgx.QueryExecModeSimpleProtocol); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
 	}
 	return nil
 }
