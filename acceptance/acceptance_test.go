@@ -294,8 +294,11 @@ func login(ts *testscript.TestScript, _ bool, args []string) {
 		name = args[0]
 	}
 	for _, command := range [][]string{
-		{"api", ts.Getenv("CF_API")}, {"auth", name, of(ts).password}, {"target", "-o", organization, "-s", space},
-		{"install-plugin", "-f", ts.Getenv("PLUGIN")}, {"pg-migrate", "api", ts.Getenv("API")},
+		{"api", ts.Getenv("CF_API")},
+		{"auth", name, of(ts).password},
+		{"target", "-o", organization, "-s", space},
+		{"install-plugin", "-f", ts.Getenv("PLUGIN")},
+		{"pg-migrate", "api", ts.Getenv("API")},
 	} {
 		ts.Check(ts.Exec("cf", command...))
 	}

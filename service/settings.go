@@ -139,7 +139,7 @@ func readSettings(env func(string) string) (*settings, error) {
 }
 
 func (s *settings) readRoots(file string) error {
-	pem, err := os.ReadFile(file) //nolint:gosec // the operator's setting
+	pem, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}

@@ -85,12 +85,13 @@ func (r *Replication) attempt(ctx context.Context, healthy *time.Time) error {
 // firstContact turns a connection that fails before anything was made into the preflight check's text; the check opens its
 // own connections, so that what was a passing fault is simply tried again.
 func (r *Replication) firstContact(ctx context.Context, err error) error {
+	// A migration that another worker or attempt may have begun is not ended by a database that is away for a while.
+	if r.migration.Epoch > 1 || r.begun() {
+		return err
+	}
 	source, target, dbErr := r.migration.Databases(ctx)
 	if dbErr != nil {
 		return dbErr
-	}
-	if r.ledgerKnown() {
-		return err
 	}
 	if checkErr := r.check(ctx, source, target); checkErr != nil {
 		return checkErr
@@ -98,8 +99,8 @@ func (r *Replication) firstContact(ctx context.Context, err error) error {
 	return err
 }
 
-// ledgerKnown says whether this run has seen the target's ledger, so that the migration began.
-func (r *Replication) ledgerKnown() bool {
+// begun says whether this run has seen the target's ledger.
+func (r *Replication) begun() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.tables) > 0

@@ -82,7 +82,7 @@ func (f *finalizing) wait(ctx context.Context) {
 func (f *finalizing) abandon() {
 	if f.cancel != nil {
 		f.cancel()
-		<-f.result
+		f.await(f.result)
 		f.cancel = nil
 	}
 }

@@ -40,16 +40,16 @@ type Jobs struct {
 	Taken func()
 }
 
-// NewJobs prepares the queue. engine is what the workers drive, max how many migrations this instance drives at once, and
+// NewJobs prepares the queue. engine is what the workers drive, atOnce how many migrations this instance drives at once, and
 // instance its name in the leases.
-func NewJobs(store *state.Store, engine Engine, max int, instance string, log *slog.Logger) (*Jobs, error) {
+func NewJobs(store *state.Store, engine Engine, atOnce int, instance string, log *slog.Logger) (*Jobs, error) {
 	workers := river.NewWorkers()
 	w := &worker{store: store, engine: engine, instance: instance, log: log}
 	if err := river.AddWorkerSafely(workers, w); err != nil {
 		return nil, fmt.Errorf("preparing the job queue: %w", err)
 	}
 	client, err := river.NewClient(riverpgxv5.New(store.Pool()), &river.Config{
-		Queues:  map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: max}},
+		Queues:  map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: atOnce}},
 		Workers: workers,
 		Logger:  slog.New(atLeastWarn{log.Handler()}),
 		// A job lasts as long as its migration. A lost one is found by the leases, not by its age.

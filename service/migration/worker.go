@@ -182,7 +182,7 @@ func (d *drive) replicate(ctx context.Context, m *state.Migration) error {
 		case err := <-f.result:
 			if err := f.ended(ctx, err); err != nil {
 				stop()
-				<-ran
+				d.await(ran)
 				return err
 			}
 		case <-ticker.C:
@@ -197,7 +197,7 @@ func (d *drive) replicate(ctx context.Context, m *state.Migration) error {
 		case latest.RemovalRequested:
 			f.cancelNow()
 			stop()
-			<-ran
+			d.await(ran)
 			f.wait(ctx)
 			return nil
 		}
@@ -206,11 +206,18 @@ func (d *drive) replicate(ctx context.Context, m *state.Migration) error {
 		if err := d.saveProgress(ctx, r, m); err != nil {
 			if errors.Is(err, state.ErrLeaseLost) {
 				stop()
-				<-ran
+				d.await(ran)
 				return err
 			}
 			d.log.Warn("storing the progress", "error", err)
 		}
+	}
+}
+
+// await waits for the engine to stop; how it stopped does not matter any more.
+func (d *drive) await(stopped <-chan error) {
+	if err := <-stopped; err != nil {
+		d.log.Debug("the engine has stopped", "reason", err.Error())
 	}
 }
 
