@@ -203,7 +203,9 @@ func (c *Client) details(ctx context.Context, token, guid, what string) (map[str
 }
 
 func (c *Client) get(ctx context.Context, token, path string, into any, what string) error {
-	response, err := c.http.R().SetContext(ctx).SetHeader("Accept", "application/json").SetAuthToken(token).SetResult(into).Get(path)
+	response, err := c.http.R().SetContext(ctx).SetHeader("Accept", "application/json").SetAuthToken(token).
+		ForceContentType("application/json"). // anything else is an error, and not an empty answer
+		SetResult(into).Get(path)
 	if err != nil && (response == nil || response.StatusCode() == 0) {
 		return &UnavailableError{Err: errors.New("it cannot be reached")}
 	}

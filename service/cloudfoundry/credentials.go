@@ -25,8 +25,9 @@ type TLSPolicy struct {
 func (p TLSPolicy) database(credentials map[string]any, what string) (engine.Database, error) {
 	uri := parseURI(text(credentials, "uri", "url", "database_uri", "connection_string"))
 	d := engine.Database{
-		Host:     first(text(credentials, "hostname", "host"), uri.host),
-		Name:     first(text(credentials, "dbname", "database", "db_name", "name"), uri.database),
+		Host: first(text(credentials, "hostname", "host"), uri.host),
+		// Some brokers call the instance "name", others the database.
+		Name:     first(text(credentials, "dbname", "database", "db_name"), uri.database, text(credentials, "name")),
 		User:     first(text(credentials, "username", "user"), uri.user),
 		Password: first(text(credentials, "password"), uri.password),
 	}
@@ -41,7 +42,7 @@ func (p TLSPolicy) database(credentials map[string]any, what string) (engine.Dat
 		return engine.Database{}, &UnusableKeyError{Text: fmt.Sprintf("The port in the %s is no number from 1 to %d", what, math.MaxUint16)}
 	}
 	d.Port = uint16(number)
-	d.TLS = engine.TLS{Mode: p.Mode, Roots: p.Roots, RootsPEM: p.RootsPEM}
+	d.TLS = engine.TLS{Mode: stricter(p.Mode, uri.sslmode), Roots: p.Roots, RootsPEM: p.RootsPEM}
 	if pem := text(credentials, "sslrootcert", "ca_certificate", "cacert", "ca_cert", "server_ca"); strings.Contains(pem, "BEGIN CERTIFICATE") {
 		roots := x509.NewCertPool()
 		if !roots.AppendCertsFromPEM([]byte(pem)) {
@@ -52,6 +53,19 @@ func (p TLSPolicy) database(credentials map[string]any, what string) (engine.Dat
 		d.TLS.Mode = engine.TLSDisable // nothing leaves the machine
 	}
 	return d, nil
+}
+
+// stricter gives the operator's mode, or what a key asks for in its uri if that is more.
+func stricter(operators engine.TLSMode, keys string) engine.TLSMode {
+	switch keys {
+	case "verify-full", "verify-ca":
+		return engine.TLSVerifyFull
+	case "require":
+		if operators == engine.TLSPrefer {
+			return engine.TLSRequire
+		}
+	}
+	return operators
 }
 
 // text gives the first of the fields that is a text or a number.
