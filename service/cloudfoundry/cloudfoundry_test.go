@@ -307,6 +307,10 @@ func TestShapesOfCredentials(t *testing.T) {
 			map[string]any{"uri": "postgres://u:p@h:1/d?sslmode=disable"},
 			engine.Database{Host: "h", Port: 1, Name: "d", User: "u", Password: "p"},
 		},
+		"sslmode as a field": {
+			map[string]any{"host": "localhost", "port": 1, "database": "d", "user": "u", "password": "p", "sslmode": "disable"},
+			engine.Database{Host: "localhost", Port: 1, Name: "d", User: "u", Password: "p", TLS: engine.TLS{Mode: engine.TLSDisable}},
+		},
 		"the key asks for more than the operator": {
 			map[string]any{"uri": "postgres://u:p@h:1/d?sslmode=verify-full"},
 			engine.Database{Host: "h", Port: 1, Name: "d", User: "u", Password: "p", TLS: engine.TLS{Mode: engine.TLSVerifyFull}},

@@ -24,6 +24,7 @@ type TLSPolicy struct {
 // is taken from the uri. Errors name the field and never a value.
 func (p TLSPolicy) database(credentials map[string]any, what string) (engine.Database, error) {
 	uri := parseURI(text(credentials, "uri", "url", "database_uri", "connection_string"))
+	sslmode := first(text(credentials, "sslmode"), uri.sslmode)
 	d := engine.Database{
 		Host: first(text(credentials, "hostname", "host"), uri.host),
 		// Some brokers call the instance "name", others the database.
@@ -42,20 +43,20 @@ func (p TLSPolicy) database(credentials map[string]any, what string) (engine.Dat
 		return engine.Database{}, &UnusableKeyError{Text: fmt.Sprintf("The port in the %s is no number from 1 to %d", what, math.MaxUint16)}
 	}
 	d.Port = uint16(number)
-	d.TLS = engine.TLS{Mode: stricter(p.Mode, uri.sslmode), Roots: p.Roots, RootsPEM: p.RootsPEM}
+	d.TLS = engine.TLS{Mode: stricter(p.Mode, sslmode), Roots: p.Roots, RootsPEM: p.RootsPEM}
 	if pem := text(credentials, "sslrootcert", "ca_certificate", "cacert", "ca_cert", "server_ca"); strings.Contains(pem, "BEGIN CERTIFICATE") {
 		roots := x509.NewCertPool()
 		if !roots.AppendCertsFromPEM([]byte(pem)) {
 			return engine.Database{}, &UnusableKeyError{Text: "The certificate authority in the " + what + " cannot be read"}
 		}
 		d.TLS = engine.TLS{Mode: engine.TLSVerifyFull, Roots: roots, RootsPEM: pem}
-	} else if uri.sslmode == "disable" && isLoopback(d.Host) {
+	} else if sslmode == "disable" && isLoopback(d.Host) {
 		d.TLS.Mode = engine.TLSDisable // nothing leaves the machine
 	}
 	return d, nil
 }
 
-// stricter gives the operator's mode, or what a key asks for in its uri if that is more.
+// stricter gives the operator's mode, or what a key asks for if that is more.
 func stricter(operators engine.TLSMode, keys string) engine.TLSMode {
 	switch keys {
 	case "verify-full", "verify-ca":

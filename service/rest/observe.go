@@ -20,7 +20,7 @@ func requestID(ctx context.Context) string {
 // An ID that the platform's router gave is taken over if it cannot do harm in a log.
 var wellFormed = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
 
-// observed gives every request an ID, a place, and a line in the log, and survives a panic. The log holds the path and not
+// observed gives every request an ID and a line in the log, and survives a panic. The log holds the path and not
 // the query: names are nobody else's business.
 func (s *server) observed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -48,15 +48,25 @@ func (s *server) observed(next http.Handler) http.Handler {
 				s.Observe(r.Pattern, answer.status, took)
 			}
 		}()
-		select {
-		case s.places <- struct{}{}:
-			defer func() { <-s.places }()
-		default:
-			answer.Header().Set("Retry-After", retryAfter)
-			writeProblem(answer, r, http.StatusTooManyRequests, "BUSY", "Too many requests at once; try again in a few seconds")
-			return
-		}
 		next.ServeHTTP(answer, r)
+	})
+}
+
+// limited bounds the requests that are served at once. Who asks for the service's health is never turned away: the platform
+// would take a busy service for a dead one.
+func (s *server) limited(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/healthz" && r.URL.Path != "/readyz" {
+			select {
+			case s.places <- struct{}{}:
+				defer func() { <-s.places }()
+			default:
+				w.Header().Set("Retry-After", retryAfter)
+				writeProblem(w, r, http.StatusTooManyRequests, "BUSY", "Too many requests at once; try again in a few seconds")
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/api"
@@ -45,26 +46,48 @@ type server struct {
 // NewHandler gives the service's HTTP handler.
 func NewHandler(o Options) http.Handler {
 	s := &server{Options: o, places: make(chan struct{}, o.Requests)}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/preflight-check", s.withNames(s.preflightCheck))
-	mux.HandleFunc("GET /v1/replication", s.withNames(s.replication))
-	mux.HandleFunc("POST /v1/replication", s.withBody(s.createReplication))
-	mux.HandleFunc("DELETE /v1/replication", s.withBody(s.deleteReplication, "clean_target"))
-	mux.HandleFunc("GET /v1/replication/progress", s.withNames(s.replicationProgress, "limit", "cursor"))
-	mux.HandleFunc("GET /v1/finalization", s.withNames(s.finalization))
-	mux.HandleFunc("POST /v1/finalization", s.withBody(s.createFinalization))
-	mux.HandleFunc("DELETE /v1/finalization", s.withBody(s.deleteFinalization))
-	mux.HandleFunc("GET /v1/finalization/progress", s.withNames(s.finalizationProgress))
-	for _, path := range []string{"GET /openapi.yaml", "GET /v1/openapi.yaml"} {
-		mux.HandleFunc(path, contract)
+	routes := []struct {
+		method, path string
+		serve        http.HandlerFunc
+	}{
+		{http.MethodGet, "/v1/preflight-check", s.withNames(s.preflightCheck)},
+		{http.MethodGet, "/v1/replication", s.withNames(s.replication)},
+		{http.MethodPost, "/v1/replication", s.withBody(s.createReplication)},
+		{http.MethodDelete, "/v1/replication", s.withBody(s.deleteReplication, "clean_target")},
+		{http.MethodGet, "/v1/replication/progress", s.withNames(s.replicationProgress, "limit", "cursor")},
+		{http.MethodGet, "/v1/finalization", s.withNames(s.finalization)},
+		{http.MethodPost, "/v1/finalization", s.withBody(s.createFinalization)},
+		{http.MethodDelete, "/v1/finalization", s.withBody(s.deleteFinalization)},
+		{http.MethodGet, "/v1/finalization/progress", s.withNames(s.finalizationProgress)},
+		{http.MethodGet, "/openapi.yaml", contract},
+		{http.MethodGet, "/v1/openapi.yaml", contract},
+		{http.MethodGet, "/healthz", healthy},
+		{http.MethodGet, "/readyz", s.ready},
 	}
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	mux.HandleFunc("GET /readyz", s.ready)
+	mux := http.NewServeMux()
+	allowed := map[string][]string{}
+	for _, route := range routes {
+		mux.HandleFunc(route.method+" "+route.path, route.serve)
+		allowed[route.path] = append(allowed[route.path], route.method)
+	}
+	for path, methods := range allowed {
+		mux.HandleFunc(path, otherMethod(strings.Join(methods, ", ")))
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, r, http.StatusNotFound, "NO_SUCH_ADDRESS", "There is nothing at this address; /v1/openapi.yaml describes the API")
 	})
-	return s.observed(mux)
+	return s.observed(s.limited(mux))
 }
+
+// otherMethod answers what is asked with a method that the address does not know.
+func otherMethod(allowed string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", allowed)
+		writeProblem(w, r, http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "This address knows "+allowed+" only; /v1/openapi.yaml describes the API")
+	}
+}
+
+func healthy(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) }
 
 func contract(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/yaml")
