@@ -125,6 +125,17 @@ func deriveAddress(cfAPI string) *url.URL {
 	return &url.URL{Scheme: "https", Host: "pg-migrate.cf." + rest}
 }
 
+// sameDomain tells whether an address is below the domain of the CF API, or on this very machine.
+func sameDomain(text, cfAPI string) bool {
+	u, err := url.Parse(text)
+	cf, cfErr := url.Parse(cfAPI)
+	if err != nil || cfErr != nil {
+		return false
+	}
+	_, domain, found := strings.Cut(strings.ToLower(cf.Hostname()), ".")
+	return isLoopback(u.Hostname()) || found && strings.HasSuffix(strings.ToLower(u.Hostname()), "."+domain)
+}
+
 // migrations makes a client of the migration API.
 func (i *invocation) migrations(a *address) (*client.Migrations, error) {
 	options := client.Options{

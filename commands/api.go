@@ -83,6 +83,9 @@ func (o *apiOptions) run(ctx context.Context, i *invocation) error {
 	}
 	i.result.API = found.document()
 	i.Streams.API(found.url.String(), string(found.origin), found.skipSSLValidation, found.caCert)
+	if o.saved != nil && !sameDomain(o.saved.URL, i.login.API) {
+		i.Streams.Note("This address is outside the domain of %s. Your token goes there with every request.", i.login.API)
+	}
 	if o.saved != nil && found.url.String() != o.saved.URL {
 		i.Streams.Note("%s in the environment wins over the address that was saved.", addressVariable)
 	}

@@ -241,3 +241,16 @@ func TestSentence(t *testing.T) {
 		}
 	}
 }
+
+func TestSameDomain(t *testing.T) {
+	for text, want := range map[string]bool{
+		"https://pg-migrate.cf.example.com": true, "https://x.other.com": false, "http://127.0.0.1:1": true, "https://evilcf.example.com": false,
+	} {
+		if got := sameDomain(text, "https://api.cf.example.com"); got != want {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+	if sameDomain("https://x", ":") || sameDomain("https://x.y", "https://localhost") {
+		t.Error("no domain is no domain")
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -341,6 +342,44 @@ func TestPromptOnATerminal(t *testing.T) {
 		_ = terminal.Close()
 		if got := api.Asked("DELETE /v1/replication") - before; got != want || (err == nil) != (want == 1) {
 			t.Errorf("%q: %d requests, %v\n%s", answer, got, err, all.String())
+		}
+	}
+}
+
+func TestNarrowTerminal(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs the cf CLI")
+	}
+	api := clienttest.Start()
+	t.Cleanup(api.Close)
+	running := clienttest.Status("RUNNING")
+	api.On("GET /v1/replication", running, running, clienttest.Status("IN-SYNC"))
+	api.On("GET /v1/replication/progress", clienttest.JSON(map[string]any{
+		"status": "RUNNING", "phase": "copying", "bytes_copied": 1_200_000_000, "bytes_total": 2_600_000_000, "rows_copied": 1, "rows_total": 2,
+		"bytes_per_second": 85_000_000, "tables_total": 1, "warnings": []string{"a warning that is far longer than the line of this terminal"},
+		"tables": []map[string]any{{"schema": "public", "name": "a_table_with_a_long_name", "phase": "COPYING", "bytes_copied": 1, "bytes_total": 2}},
+	}))
+	run := home(t, api)
+	command := run("pg-migrate", "replication", "--wait", "--poll-interval", "1s")
+	terminal, err := pty.StartWithSize(command, &pty.Winsize{Rows: 24, Cols: 40})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all bytes.Buffer
+	_, _ = all.ReadFrom(terminal)
+	if err := command.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	text := regexp.MustCompile("\x1b\\[[0-?]*[a-zA-Z]").ReplaceAllString(all.String(), "")
+	for _, line := range strings.FieldsFunc(text, func(r rune) bool { return r == '\r' || r == '\n' }) {
+		// Banners and commands to type are never broken.
+		if len(line) > 40 && !strings.HasPrefix(line, "Getting") && !strings.HasPrefix(line, "Next") {
+			t.Errorf("%q", line)
+		}
+	}
+	for _, want := range []string{"RUNNING, copying", "public.a_t..", "status:   IN-SYNC", "rate:     85.0 MB/s"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is missing in\n%s", want, text)
 		}
 	}
 }
