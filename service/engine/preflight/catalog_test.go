@@ -117,7 +117,7 @@ func TestCompare(t *testing.T) {
 		objects: []string{"public.a"}, policyRoles: []string{"y", "x", "x"}, lz4Columns: 1, foreignKeyBytes: 20 << 30,
 	}
 	target := facts{
-		major: 15, system: "2 a", encoding: "UTF8", collation: "de_DE.utf8",
+		major: 15, system: "2 a", encoding: "UTF8", collation: "de_DE.utf8", roles: []string{"z"},
 		languages: []string{"sql"}, available: map[string]string{"vector": "0.9.0"}, extensions: map[string]string{"vector": "0.5.1"},
 		objects: []string{"public.a"},
 	}
@@ -137,6 +137,12 @@ func TestCompare(t *testing.T) {
 	}
 	if !slices.Equal(texts, want) {
 		t.Errorf("got\n%s", strings.Join(texts, "\n"))
+	}
+
+	// Of a target of which nothing could be found out, nothing is said.
+	source.foreignKeyBytes, source.lz4Columns = 0, 0
+	if findings := compare(all, source, facts{major: 16}); len(findings) > 0 {
+		t.Errorf("got %+v", findings)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -217,7 +218,7 @@ func TestFindings(t *testing.T) {
 		for _, major := range []int{15, 18} {
 			t.Run(test.id+" on "+strconv.Itoa(major), func(t *testing.T) {
 				t.Parallel()
-				p := newPair(t, major, 18)
+				p := newPair(t, major, major)
 				if test.cleanup != "" {
 					t.Cleanup(func() {
 						if err := p.cluster.Exec(context.Background(), p.source.Database, test.cleanup); err != nil {
@@ -424,6 +425,28 @@ func TestSettingsOfTheServer(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestStandby(t *testing.T) {
+	t.Parallel()
+	cluster := ownCluster(t, 15, nil)
+	p := newPair(t, 15, 18)
+	standby, err := cluster.CreateOwnerDatabase(t.Context(), "standby", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(cluster.Dir, "data", "standby.signal"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := cluster.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	options := p.options
+	p.options.Source = database(standby)
+	p.wants(t, trigger{id: "S04", text: "Source is a read-only standby", severity: preflight.Critical})
+	p.options = options
+	p.options.Target = database(standby)
+	p.wants(t, trigger{id: "T03", text: "Target database is read-only", severity: preflight.Critical})
 }
 
 func TestPreparedTransaction(t *testing.T) {

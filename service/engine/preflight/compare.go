@@ -40,7 +40,8 @@ func inGo() []check {
 	}
 }
 
-// facts are what is known of a database for the comparison with the other one.
+// facts are what is known of a database for the comparison with the other one. What could not be
+// found out is empty, and not compared.
 type facts struct {
 	major           int
 	login           string
@@ -49,7 +50,7 @@ type facts struct {
 	collation       string
 	languages       []string
 	extensions      map[string]string // version of those that are installed
-	available       map[string]string // version of those that can be installed
+	available       map[string]string // version of those that can be installed, nil if unknown
 	untrusted       []string          // extensions that want a superuser
 	objects         []string
 	policyRoles     []string // one for each use
@@ -66,7 +67,7 @@ const foreignKeysMatter = 10 << 30
 
 // collect gathers the facts. It says whether the target has been used by this migration already.
 func (i *inspection) collect(ctx context.Context, major int) (bool, error) {
-	f := &facts{major: major, extensions: map[string]string{}, available: map[string]string{}}
+	f := &facts{major: major, extensions: map[string]string{}}
 	i.facts = f
 	type question struct {
 		id    string
@@ -115,6 +116,9 @@ func (i *inspection) collect(ctx context.Context, major int) (bool, error) {
 	}
 	for n, name := range extensionNames {
 		f.extensions[name] = extensionVersions[n]
+	}
+	if availableNames != nil {
+		f.available = make(map[string]string, len(availableNames))
 	}
 	for n, name := range availableNames {
 		f.available[name] = availableVersions[n]
@@ -213,10 +217,10 @@ func compare(all catalog, source, target facts) []Finding {
 		report("S03", result{values: map[string]string{"source": strconv.Itoa(source.major), "target": strconv.Itoa(target.major)}})
 	}
 	findings = append(findings, compareExtensions(all, source, target)...)
-	if source.encoding != target.encoding {
+	if source.encoding != "" && target.encoding != "" && source.encoding != target.encoding {
 		report("S45", result{values: map[string]string{"source": source.encoding, "target": target.encoding}})
 	}
-	if sameSpelling(source.collation) != sameSpelling(target.collation) {
+	if source.collation != "" && target.collation != "" && sameSpelling(source.collation) != sameSpelling(target.collation) {
 		report("S46", result{values: map[string]string{"source": source.collation, "target": target.collation}})
 	}
 	if source.foreignKeyBytes > foreignKeysMatter && !target.disableTriggers {
@@ -228,7 +232,7 @@ func compare(all catalog, source, target facts) []Finding {
 	var missing []string
 	uses := int64(0)
 	for _, role := range source.policyRoles {
-		if !slices.Contains(target.roles, role) {
+		if len(target.roles) > 0 && !slices.Contains(target.roles, role) {
 			uses++
 			missing = append(missing, role)
 		}
@@ -244,6 +248,9 @@ func compare(all catalog, source, target facts) []Finding {
 
 // compareExtensions looks for the source's languages and extensions on the target.
 func compareExtensions(all catalog, source, target facts) []Finding {
+	if target.available == nil {
+		return nil
+	}
 	var findings []Finding
 	var languages, extensions, newer, older []string
 	for _, language := range source.languages {

@@ -96,7 +96,7 @@ func (i *inspection) checkReplication(ctx context.Context) {
 		}
 	}
 	if errors.Is(err, errSlotLimit) {
-		if !i.found("S15") {
+		if !i.found("S14") && !i.found("S15") {
 			finding := i.catalog["S15"].finding(result{})
 			finding.Text = "Long-running transactions delay the start of the replication (no replication slot could be made in 10 s)"
 			i.findings = append(i.findings, finding)
