@@ -62,8 +62,10 @@ func (i *invocation) conflict(ctx context.Context, j job, refused error) error {
 	failure := *i.describe(refused)
 	if status, err := j.status(ctx); err == nil {
 		i.result.Status = status
+		if !i.namesNext(failure.Message) {
+			failure.Hint = fmt.Sprintf("Look with '%s %s'.", i.Program, j.noun)
+		}
 		failure.Message += fmt.Sprintf(" The %s is %s now.", j.noun, status)
-		failure.Hint = fmt.Sprintf("Look with '%s %s'.", i.Program, j.noun)
 	}
 	return &failure
 }

@@ -3,6 +3,7 @@ package commands
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/client"
 )
@@ -91,6 +92,7 @@ func (i *invocation) describe(err error) *Failure {
 // describeAnswer says what a failed call of an API means.
 func (i *invocation) describeAnswer(answer *client.Error, err error) *Failure {
 	f := &Failure{Message: sentence(err), RequestID: answer.RequestID, err: err}
+	names := fmt.Sprintf("Check the names with '%s target' and 'cf services'.", i.Program)
 	api := "Check the address of the migration API with '" + i.Program + " api'."
 	switch answer.Kind {
 	case client.Unavailable:
@@ -103,16 +105,25 @@ func (i *invocation) describeAnswer(answer *client.Error, err error) *Failure {
 	case client.NotAuthorized:
 		f.Code, f.Hint = NotAuthorized, i.rights()
 	case client.NotFound:
-		f.Code, f.Hint = NotFound, fmt.Sprintf("Check the names with '%s target' and 'cf services'.", i.Program)
+		f.Code, f.Hint = NotFound, names
 	case client.Conflict:
 		f.Code, f.Hint = Conflict, fmt.Sprintf("Look with '%s replication'.", i.Program)
+		if strings.Contains(answer.Code, "KEY") {
+			f.Hint = names
+		}
 	case client.BadResponse:
 		f.Code, f.Hint = BadResponse, api
 	default:
 		f.Code, f.Hint = Internal, "Plugin and service do not understand each other: look for a newer version of the plugin."
 	}
+	if i.namesNext(answer.Message) {
+		f.Hint = ""
+	}
 	return f
 }
+
+// namesNext tells whether a text of the service names the next command already.
+func (i *invocation) namesNext(text string) bool { return strings.Contains(text, "'"+i.Program+" ") }
 
 // rights names who was refused where, and what helps.
 func (i *invocation) rights() string {

@@ -75,6 +75,9 @@ func (i *invocation) withCure(err error, j job) error {
 		return err
 	}
 	failure := *i.describe(err)
+	if i.namesNext(failure.Message) {
+		return &failure
+	}
 	failure.Hint = fmt.Sprintf("Create one with '%s create-%s'.", i.Program, j.noun)
 	return &failure
 }
