@@ -215,7 +215,11 @@ func TestFindings(t *testing.T) {
 		{id: "T18", source: ordinary, target: `CREATE TABLE orders (id serial); CREATE TYPE state AS ENUM (); CREATE SCHEMA shop; CREATE FUNCTION one(int) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE VIEW other AS SELECT 1`, text: "Target already holds objects of the same name (2 found): public.orders, public.state", severity: c, names: []string{"public.orders", "public.state"}},
 		{id: "T19", target: `CREATE SCHEMA _pgmig; CREATE TABLE _pgmig.progress (migration text); INSERT INTO _pgmig.progress VALUES ('another')`, text: "The target holds what an earlier migration left (schema _pgmig)", severity: c},
 	} {
-		for _, major := range []int{15, 18} {
+		majors := []int{15, 18}
+		if testing.Short() {
+			majors = majors[1:]
+		}
+		for _, major := range majors {
 			t.Run(test.id+" on "+strconv.Itoa(major), func(t *testing.T) {
 				t.Parallel()
 				p := newPair(t, major, major)
