@@ -284,9 +284,15 @@ func otherDatabase(t *testing.T, cluster *postgres.Cluster, login postgres.Login
 	other.Database += "_other"
 	superuser(t, cluster, login, `CREATE DATABASE "`+other.Database+`" OWNER "%login%" `+options)
 	t.Cleanup(func() {
-		if err := cluster.Exec(context.Background(), login.Database, `DROP DATABASE "`+other.Database+`" WITH (FORCE)`); err != nil {
-			t.Error(err)
+		// The server may still be busy removing the slot of a session that has ended.
+		var err error
+		for range 50 {
+			if err = cluster.Exec(context.Background(), login.Database, `DROP DATABASE "`+other.Database+`" WITH (FORCE)`); err == nil {
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
 		}
+		t.Error(err)
 	})
 	return other
 }
