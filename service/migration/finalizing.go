@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/state"
 )
 
@@ -14,11 +15,12 @@ type finalizing struct {
 	cancel context.CancelFunc // of the one at work, nil when there is none
 	result chan error         // of the one at work
 	began  bool               // one has begun in this run
+	over   bool               // one has succeeded; Run ends soon
 }
 
 // follow does what the row says: begin, or give up.
 func (f *finalizing) follow(ctx context.Context, m *state.Migration) {
-	if m.FinalizationStatus == nil {
+	if m.FinalizationStatus == nil || f.over {
 		return
 	}
 	status := *m.FinalizationStatus
@@ -51,15 +53,21 @@ func (f *finalizing) ended(ctx context.Context, err error) error {
 	f.cancel()
 	f.cancel, f.result = nil, nil
 	switch {
-	case err == nil, ctx.Err() != nil:
+	case err == nil:
+		f.over = true
 		return nil
-	case errors.Is(err, context.Canceled):
+	case ctx.Err() != nil:
+		return nil
+	case errors.Is(err, context.Canceled) && engine.AsFailure(err) == nil:
 		return f.lease.ForgetFinalization(ctx)
 	}
 	failure := toFailure(err)
 	f.log.Warn("finalization failed", "code", failure.Code, "error", err)
+	if err := f.saveFinalization(ctx, f.runner, Failed, failure); err != nil {
+		return err
+	}
 	f.event(ctx, "finalization FAILED", failure.Code+": "+failure.Message)
-	return f.saveFinalization(ctx, f.runner, Failed, failure)
+	return nil
 }
 
 func (f *finalizing) cancelNow() {

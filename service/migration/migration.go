@@ -166,9 +166,9 @@ func (s *Service) CreateReplication(ctx context.Context, token string, names clo
 	case errors.Is(err, state.ErrExists):
 		return &ConflictError{Text: "A replication between these service instances exists already; 'cf pg-migrate replication' shows it, 'cf pg-migrate delete-replication' removes it"}
 	case errors.Is(err, state.ErrSourceTaken):
-		return &ConflictError{Text: fmt.Sprintf("Service instance %q is the source of another migration, which must be deleted first", names.SourceInstance)}
+		return &ConflictError{Text: fmt.Sprintf("Service instance %q takes part in another migration, which must be deleted first", names.SourceInstance)}
 	case errors.Is(err, state.ErrTargetTaken):
-		return &ConflictError{Text: fmt.Sprintf("Service instance %q is the target of another migration, which must be deleted first", names.TargetInstance)}
+		return &ConflictError{Text: fmt.Sprintf("Service instance %q takes part in another migration, which must be deleted first", names.TargetInstance)}
 	}
 	return err
 }
@@ -210,7 +210,7 @@ func (s *Service) Finalization(ctx context.Context, token string, names cloudfou
 
 // DeleteReplication asks for a migration to be stopped and removed.
 func (s *Service) DeleteReplication(ctx context.Context, token string, names cloudfoundry.Names, cleanTarget bool) error {
-	return s.change(ctx, token, names, func(tx pgx.Tx, m *state.Migration) error {
+	return s.change(ctx, token, names, true, func(tx pgx.Tx, m *state.Migration) error {
 		if err := s.store.RequestRemoval(ctx, tx, m.ID, cleanTarget); err != nil {
 			return err
 		}
@@ -223,7 +223,7 @@ func (s *Service) DeleteReplication(ctx context.Context, token string, names clo
 
 // CreateFinalization asks for a migration to be finalized.
 func (s *Service) CreateFinalization(ctx context.Context, token string, names cloudfoundry.Names) error {
-	return s.change(ctx, token, names, func(tx pgx.Tx, m *state.Migration) error {
+	return s.change(ctx, token, names, false, func(tx pgx.Tx, m *state.Migration) error {
 		switch {
 		case m.RemovalRequested:
 			return &ConflictError{Text: "The replication is being removed"}
@@ -241,23 +241,20 @@ func (s *Service) CreateFinalization(ctx context.Context, token string, names cl
 
 // DeleteFinalization asks for a finalization to be given up, or removes one that failed.
 func (s *Service) DeleteFinalization(ctx context.Context, token string, names cloudfoundry.Names) error {
-	err := s.change(ctx, token, names, func(tx pgx.Tx, m *state.Migration) error {
+	err := s.change(ctx, token, names, false, func(tx pgx.Tx, m *state.Migration) error {
 		switch {
 		case m.FinalizationStatus == nil:
 			return errNoFinalization
 		case *m.FinalizationStatus == Completed, m.Opened:
 			return &ConflictError{Text: "The finalization has completed and cannot be undone; 'cf pg-migrate delete-replication' removes what is left of the migration"}
 		}
-		if err := s.store.CancelFinalization(ctx, tx, m.ID); err != nil {
-			return err
-		}
 		if err := s.store.AddEvent(ctx, tx, m.ID, "finalization cancelled", ""); err != nil {
 			return err
 		}
-		if m.ReplicationStatus == Failed { // no worker is there to see it
+		if *m.FinalizationStatus == Failed { // nothing is at work that could be stopped
 			return s.store.DropFinalization(ctx, tx, m.ID)
 		}
-		return nil
+		return s.store.CancelFinalization(ctx, tx, m.ID)
 	})
 	if errors.Is(err, errNoReplication) {
 		return errNoFinalization
@@ -278,14 +275,15 @@ func (s *Service) find(ctx context.Context, token string, names cloudfoundry.Nam
 	if err != nil {
 		return nil, err
 	}
-	if m.ReplicationStatus == Completed && !m.RemovalRequested {
-		return m, nil // its credentials were deleted and are not needed
-	}
-	return m, s.refresh(ctx, m, names, access)
+	return m, s.refresh(ctx, m, names, access, false)
 }
 
-// refresh stores the credentials when they are others than before.
-func (s *Service) refresh(ctx context.Context, m *state.Migration, names cloudfoundry.Names, access cloudfoundry.Access) error {
+// refresh stores the credentials when they are others than before. Those of a migration that has ended were deleted, and
+// are stored again only for its removal.
+func (s *Service) refresh(ctx context.Context, m *state.Migration, names cloudfoundry.Names, access cloudfoundry.Access, removal bool) error {
+	if m.ReplicationStatus == Completed && !m.RemovalRequested && !removal {
+		return nil
+	}
 	now, err := json.Marshal(credentials{access.Source, access.Target})
 	if err != nil {
 		return fmt.Errorf("storing credentials: %w", err)
@@ -297,8 +295,8 @@ func (s *Service) refresh(ctx context.Context, m *state.Migration, names cloudfo
 	return s.store.SaveCredentials(ctx, m.ID, stateNames(names), now)
 }
 
-// change changes the caller's migration while its row is held.
-func (s *Service) change(ctx context.Context, token string, names cloudfoundry.Names, do func(pgx.Tx, *state.Migration) error) error {
+// change changes the caller's migration while its row is held; removal says that it will need its credentials again.
+func (s *Service) change(ctx context.Context, token string, names cloudfoundry.Names, removal bool, do func(pgx.Tx, *state.Migration) error) error {
 	access, err := s.access.Look(ctx, token, names)
 	if err != nil {
 		return err
@@ -310,7 +308,7 @@ func (s *Service) change(ctx context.Context, token string, names cloudfoundry.N
 	if err != nil {
 		return err
 	}
-	if err := s.refresh(ctx, m, names, access); err != nil {
+	if err := s.refresh(ctx, m, names, access, removal); err != nil {
 		return err
 	}
 	return s.store.InTx(ctx, func(tx pgx.Tx) error {

@@ -233,13 +233,13 @@ func (d *drive) saveProgress(ctx context.Context, r Runner, m *state.Migration) 
 		return fmt.Errorf("storing the progress of a replication: %w", err)
 	}
 	if m.ReplicationStatus != status || !bytes.Equal(text, d.savedReplication) {
-		if m.ReplicationStatus != status {
-			d.event(ctx, "replication "+status)
-		}
 		if err := d.lease.SaveReplication(ctx, status, nil, text); err != nil {
 			return err
 		}
 		d.savedReplication = text
+		if m.ReplicationStatus != status {
+			d.event(ctx, "replication "+status)
+		}
 	}
 	if m.FinalizationStatus != nil && *m.FinalizationStatus == Running {
 		return d.saveFinalization(ctx, r, Running, nil)
@@ -286,8 +286,11 @@ func (d *drive) ended(ctx context.Context, m *state.Migration, r Runner, f *fina
 	if jsonErr != nil {
 		return jsonErr
 	}
+	if err := d.lease.SaveReplication(ctx, Failed, reason, progress); err != nil {
+		return err
+	}
 	d.event(ctx, "replication FAILED", failure.Code+": "+failure.Message)
-	return d.lease.SaveReplication(ctx, Failed, reason, progress)
+	return nil
 }
 
 func (d *drive) completed(ctx context.Context, r Runner, f *finalizing, progress []byte) error {

@@ -48,12 +48,16 @@ func (l *Lease) Release(ctx context.Context) error {
 	return l.update(ctx, "releasing the lease", `lease_until = NULL, lease_owner = NULL, queued_at = now() - interval '1 hour'`)
 }
 
-// SaveReplication stores how the replication stands; failure and progress are JSON, nil for none.
+// SaveReplication stores how the replication stands; failure and progress are JSON, nil for none. A replication that has
+// failed takes the finalization with it that was asked for or at work.
 func (l *Lease) SaveReplication(ctx context.Context, status string, failure, progress []byte) error {
 	return l.update(ctx, "storing the progress of a replication",
 		`replication_status = $4, replication_failure = $5, replication_progress = coalesce($6, replication_progress),
     started_at = coalesce(started_at, now()),
-    finished_at = CASE WHEN $4 IN ('FAILED', 'COMPLETED') THEN coalesce(finished_at, now()) END`,
+    finished_at = CASE WHEN $4 IN ('FAILED', 'COMPLETED') THEN coalesce(finished_at, now()) END,
+    finalization_failure = CASE WHEN $4 = 'FAILED' AND finalization_status IN ('WAITING', 'RUNNING') THEN $5 ELSE finalization_failure END,
+    finalization_finished_at = CASE WHEN $4 = 'FAILED' AND finalization_status IN ('WAITING', 'RUNNING') THEN now() ELSE finalization_finished_at END,
+    finalization_status = CASE WHEN $4 = 'FAILED' AND finalization_status IN ('WAITING', 'RUNNING') THEN 'FAILED' ELSE finalization_status END`,
 		status, failure, progress)
 }
 
@@ -65,11 +69,14 @@ func (l *Lease) SaveFinalization(ctx context.Context, status string, failure, pr
 		status, failure, progress)
 }
 
-// ForgetFinalization removes a finalization that was given up.
+// ForgetFinalization removes a finalization that the user has given up, and none that was asked for since then.
 func (l *Lease) ForgetFinalization(ctx context.Context) error {
-	return l.update(ctx, "removing a finalization",
-		`finalization_status = NULL, finalization_failure = NULL, finalization_progress = NULL, finalization_cancelled = false,
-    finalization_started_at = NULL, finalization_finished_at = NULL`)
+	const sql = `
+UPDATE migrations
+SET finalization_status = NULL, finalization_failure = NULL, finalization_progress = NULL, finalization_cancelled = false,
+    finalization_started_at = NULL, finalization_finished_at = NULL
+WHERE id = $1 AND lease_owner = $2 AND epoch = $3 AND finalization_cancelled`
+	return l.store.exec(ctx, l.store.pool, "removing a finalization", sql, l.id, l.owner, l.epoch)
 }
 
 // SaveOpened stores that the target is the truth.

@@ -263,14 +263,13 @@ func TestLeases(t *testing.T) {
 		t.Fatalf("a lease that ran out: %v, epoch %d", err, m.Epoch)
 	}
 	for what, do := range map[string]func() error{
-		"renew":               func() error { return first.Renew(t.Context(), long) },
-		"save replication":    func() error { return first.SaveReplication(t.Context(), "FAILED", nil, nil) },
-		"save finalization":   func() error { return first.SaveFinalization(t.Context(), "COMPLETED", nil, nil) },
-		"forget finalization": func() error { return first.ForgetFinalization(t.Context()) },
-		"save opened":         func() error { return first.SaveOpened(t.Context()) },
-		"forget credentials":  func() error { return first.ForgetCredentials(t.Context()) },
-		"release":             func() error { return first.Release(t.Context()) },
-		"delete":              func() error { return first.Delete(t.Context()) },
+		"renew":              func() error { return first.Renew(t.Context(), long) },
+		"save replication":   func() error { return first.SaveReplication(t.Context(), "FAILED", nil, nil) },
+		"save finalization":  func() error { return first.SaveFinalization(t.Context(), "COMPLETED", nil, nil) },
+		"save opened":        func() error { return first.SaveOpened(t.Context()) },
+		"forget credentials": func() error { return first.ForgetCredentials(t.Context()) },
+		"release":            func() error { return first.Release(t.Context()) },
+		"delete":             func() error { return first.Delete(t.Context()) },
 	} {
 		if err := do(); !errors.Is(err, state.ErrLeaseLost) {
 			t.Errorf("%s with a lost lease: %v", what, err)
@@ -352,11 +351,43 @@ func TestProgressIsKept(t *testing.T) {
 	if m := get(); *m.FinalizationStatus != "WAITING" || m.FinalizationFailure != nil || m.FinalizationProgress != nil || m.FinalizationFinishedAt != nil {
 		t.Errorf("a new finalization: %+v", m)
 	}
+	// Only what the user has given up is forgotten.
 	if err := lease.ForgetFinalization(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if m := get(); m.FinalizationStatus != nil {
-		t.Errorf("a removed finalization: %+v", m)
+	if m := get(); m.FinalizationStatus == nil {
+		t.Error("a finalization that nobody cancelled was forgotten")
+	}
+	if err := s.InTx(t.Context(), func(tx pgx.Tx) error { return s.CancelFinalization(t.Context(), tx, "00000001") }); err != nil {
+		t.Fatal(err)
+	}
+	if err := lease.ForgetFinalization(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if m := get(); m.FinalizationStatus != nil || m.FinalizationCancelled {
+		t.Errorf("a cancelled finalization: %+v", m)
+	}
+}
+
+func TestAFailedReplicationTakesItsFinalizationWithIt(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	mustCreate(t, s, "00000001")
+	lease := mustLease(t, s, "00000001", "a", long)
+	for before, want := range map[string]string{"WAITING": `FAILED {"code": "X"}`, "RUNNING": `FAILED {"code": "X"}`, "COMPLETED": "COMPLETED ", "FAILED": "FAILED "} {
+		if err := s.InTx(t.Context(), func(tx pgx.Tx) error { return s.RequestFinalization(t.Context(), tx, "00000001", before) }); err != nil {
+			t.Fatal(err)
+		}
+		if err := lease.SaveReplication(t.Context(), "FAILED", []byte(`{"code": "X"}`), nil); err != nil {
+			t.Fatal(err)
+		}
+		m, err := s.Get(t.Context(), "00000001")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := *m.FinalizationStatus + " " + string(m.FinalizationFailure); got != want {
+			t.Errorf("%s becomes %s", before, got)
+		}
 	}
 }
 

@@ -61,6 +61,8 @@ var schemaFiles embed.FS
 const (
 	// updateLock is the advisory lock that keeps instances that start at the same moment from each other's way.
 	updateLock = 0x70676d69 // "pgmi"
+	// createLock is the one that puts creations in a row.
+	createLock = updateLock + 1
 
 	createVersionsSQL = `
 CREATE TABLE IF NOT EXISTS schema_versions (
@@ -216,28 +218,31 @@ func (s *Store) Create(ctx context.Context, tx pgx.Tx, m *Migration, credentials
 	if err != nil {
 		return err
 	}
-	var exists bool
-	const existsSQL = `SELECT EXISTS (SELECT FROM migrations WHERE source_guid = $1 AND target_guid = $2)`
-	if err := tx.QueryRow(ctx, existsSQL, m.SourceGUID, m.TargetGUID).Scan(&exists); err != nil {
-		return fmt.Errorf("looking for a migration: %w", err)
+	// One after the other: no index keeps an instance from being the source of one migration and the target of another.
+	if err := s.exec(ctx, tx, "waiting for other creations", "SELECT pg_advisory_xact_lock($1)", createLock); err != nil {
+		return err
 	}
-	if exists {
+	var exists, sourceTaken, targetTaken bool
+	const takenSQL = `
+SELECT coalesce(bool_or(source_guid = $1 AND target_guid = $2), false),
+       coalesce(bool_or($1 IN (source_guid, target_guid)), false),
+       coalesce(bool_or($2 IN (source_guid, target_guid)), false)
+FROM migrations`
+	if err := tx.QueryRow(ctx, takenSQL, m.SourceGUID, m.TargetGUID).Scan(&exists, &sourceTaken, &targetTaken); err != nil {
+		return fmt.Errorf("looking for other migrations: %w", err)
+	}
+	switch {
+	case exists:
 		return ErrExists
+	case sourceTaken:
+		return ErrSourceTaken
+	case targetTaken:
+		return ErrTargetTaken
 	}
 	const insertSQL = `
 INSERT INTO migrations (id, source_guid, target_guid, names, replication_status, credentials)
 VALUES ($1, $2, $3, $4, $5, $6)`
-	_, err = tx.Exec(ctx, insertSQL, m.ID, m.SourceGUID, m.TargetGUID, m.Names, m.ReplicationStatus, sealed)
-	var pg *pgconn.PgError
-	switch {
-	case errors.As(err, &pg) && pg.ConstraintName == "one_migration_a_source":
-		return ErrSourceTaken
-	case errors.As(err, &pg) && pg.ConstraintName == "one_migration_a_target":
-		return ErrTargetTaken
-	case err != nil:
-		return fmt.Errorf("storing migration %s: %w", m.ID, err)
-	}
-	return nil
+	return s.exec(ctx, tx, "storing migration "+m.ID, insertSQL, m.ID, m.SourceGUID, m.TargetGUID, m.Names, m.ReplicationStatus, sealed)
 }
 
 // Lock gives a migration and holds its row until tx ends. Error: ErrNotFound.
