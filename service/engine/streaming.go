@@ -170,8 +170,9 @@ func (a *attempt) watch(ctx context.Context, apply *stream.Apply) error {
 		if !oldest.IsZero() {
 			latency = time.Since(oldest).Seconds()
 		}
-		behind := int64(state.Now) - int64(apply.Flushed())
-		a.measured(max(behind, 0), latency)
+		if flushed := apply.Flushed(); flushed > 0 {
+			a.measured(max(int64(state.Now)-int64(flushed), 0), latency)
+		}
 	}
 }
 

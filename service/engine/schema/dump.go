@@ -52,7 +52,7 @@ type Dump struct {
 type Options struct {
 	Snapshot      string          // exported on the source
 	ExcludeSchema string          // pattern of schemas to leave out
-	Existing      map[string]bool // extensions and schemas that the target has already: "EXTENSION hstore"
+	Existing      map[string]bool // extensions and schemas that the target has already, as "EXTENSION hstore"; they are left as they are
 }
 
 // Read dumps the schema of the source. Owners and privileges are left out, and so are publications, subscriptions, event
@@ -112,17 +112,12 @@ func wanted(description string, existing map[string]bool) bool {
 			return false
 		}
 	}
-	for _, kind := range []string{"EXTENSION", "SCHEMA"} {
-		// "EXTENSION - hstore " or "SCHEMA - sales app": the owner stands last; an extension has none.
-		if rest, ok := strings.CutPrefix(description, kind+" - "); ok {
-			name := rest
-			if i := strings.LastIndex(rest, " "); i >= 0 {
-				name = rest[:i]
-			}
-			return !existing[kind+" "+name]
-		}
+	// "EXTENSION - hstore ", "SCHEMA - sales app", "COMMENT - SCHEMA sales app": the owner stands last; an extension has none.
+	object := strings.Replace(description, " - ", " ", 1)
+	if i := strings.LastIndex(object, " "); i >= 0 {
+		object = object[:i]
 	}
-	return true
+	return !existing[strings.TrimPrefix(object, "COMMENT ")]
 }
 
 var (

@@ -40,6 +40,8 @@ func TestKeepWanted(t *testing.T) {
 3608; 0 0 COMMENT - EXTENSION hstore 
 9; 3466 16500 EVENT TRIGGER - guard postgres
 221; 1259 16385 TABLE public SCHEMA - s2 app
+3700; 0 0 COMMENT - SCHEMA my schema app
+3701; 0 0 COMMENT - SCHEMA s2 app
 `
 	want := `; head
 7; 2615 16384 SCHEMA - s2 app
@@ -49,6 +51,8 @@ func TestKeepWanted(t *testing.T) {
 ;3608; 0 0 COMMENT - EXTENSION hstore 
 ;9; 3466 16500 EVENT TRIGGER - guard postgres
 221; 1259 16385 TABLE public SCHEMA - s2 app
+;3700; 0 0 COMMENT - SCHEMA my schema app
+3701; 0 0 COMMENT - SCHEMA s2 app
 `
 	if got := keepWanted(list, map[string]bool{"SCHEMA my schema": true, "EXTENSION hstore": true}); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

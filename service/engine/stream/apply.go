@@ -111,7 +111,7 @@ type expectation struct {
 	operation string
 }
 
-// Flushed is the position in the source's WAL up to which everything is stored on the target.
+// Flushed is the position in the source's WAL up to which everything is stored on the target, 0 as long as it is not known.
 func (a *Apply) Flushed() pglogrepl.LSN { return pglogrepl.LSN(a.flushed.Load()) }
 
 // Transactions is the number of source transactions applied by this Run.
@@ -126,6 +126,7 @@ func (a *Apply) Run(ctx context.Context, source, target *pgconn.PgConn) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	a.target = target
+	a.flushed.Store(uint64(a.Commit))
 	a.prepared, a.relations = map[shape]string{}, map[uint32]*relation{}
 	receive := newReceiver(source, &a.flushed)
 	var receiveErr error
