@@ -9,6 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/state"
 )
 
 // metrics are what an operator watches, for Prometheus.
@@ -20,7 +22,7 @@ type metrics struct {
 
 // counter counts migrations; *state.Store is one.
 type counter interface {
-	CountByStatus(ctx context.Context) (map[string]int, error)
+	Totals(ctx context.Context) (state.Totals, error)
 }
 
 func newMetrics(store counter) *metrics {
@@ -34,7 +36,7 @@ func newMetrics(store counter) *metrics {
 			Name: "pg_migrate_takeovers_total", Help: "Migrations that were found without a worker and queued again.",
 		}),
 	}
-	m.registry.MustRegister(m.requests, m.takeovers, migrationsCollector{store}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.requests, m.takeovers, newMigrationsCollector(store), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
@@ -51,30 +53,42 @@ func (m *metrics) handler() http.Handler {
 	return mux
 }
 
-// migrationsCollector asks the store at every scrape.
-type migrationsCollector struct{ store counter }
+// migrationsCollector asks the store at every scrape. All instances of the service give the same figures.
+type migrationsCollector struct {
+	store                   counter
+	migrations, copied, lag *prometheus.Desc
+}
 
 const scrapeLimit = 5 * time.Second
 
-func (c migrationsCollector) description() *prometheus.Desc {
-	return prometheus.NewDesc("pg_migrate_migrations", "Migrations by the status of their replication.", []string{"status"}, nil)
+func newMigrationsCollector(store counter) migrationsCollector {
+	return migrationsCollector{
+		store:      store,
+		migrations: prometheus.NewDesc("pg_migrate_migrations", "Migrations by the status of their replication.", []string{"status"}, nil),
+		copied:     prometheus.NewDesc("pg_migrate_copied_bytes", "Bytes that the initial copies of all present migrations have carried.", nil, nil),
+		lag:        prometheus.NewDesc("pg_migrate_lag_bytes", "WAL that is not applied yet, of the migration that is the farthest behind.", nil, nil),
+	}
 }
 
-// Describe gives the one description.
+// Describe gives the descriptions.
 func (c migrationsCollector) Describe(descriptions chan<- *prometheus.Desc) {
-	descriptions <- c.description()
+	for _, d := range []*prometheus.Desc{c.migrations, c.copied, c.lag} {
+		descriptions <- d
+	}
 }
 
 // Collect counts the migrations.
 func (c migrationsCollector) Collect(metrics chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeLimit)
 	defer cancel()
-	counts, err := c.store.CountByStatus(ctx)
+	totals, err := c.store.Totals(ctx)
 	if err != nil {
-		metrics <- prometheus.NewInvalidMetric(c.description(), err)
+		metrics <- prometheus.NewInvalidMetric(c.migrations, err)
 		return
 	}
-	for status, n := range counts {
-		metrics <- prometheus.MustNewConstMetric(c.description(), prometheus.GaugeValue, float64(n), status)
+	for status, n := range totals.ByStatus {
+		metrics <- prometheus.MustNewConstMetric(c.migrations, prometheus.GaugeValue, float64(n), status)
 	}
+	metrics <- prometheus.MustNewConstMetric(c.copied, prometheus.GaugeValue, float64(totals.CopiedBytes))
+	metrics <- prometheus.MustNewConstMetric(c.lag, prometheus.GaugeValue, float64(totals.LagBytes))
 }

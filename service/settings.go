@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"time"
@@ -35,6 +36,7 @@ type settings struct {
 }
 
 const (
+	portDefault       = 8080
 	migrationsDefault = 20
 	requestsDefault   = 200
 )
@@ -69,12 +71,12 @@ func readSettings(env func(string) string) (*settings, error) {
 		return d
 	}
 
+	var err error
 	if s.databaseURL = env("DATABASE_URL"); s.databaseURL == "" {
-		if s.databaseURL = boundDatabase(env("VCAP_SERVICES")); s.databaseURL == "" {
-			fail("DATABASE_URL", "is missing, and no PostgreSQL service is bound: give the database that keeps the state")
+		if s.databaseURL, err = boundDatabase(env("VCAP_SERVICES")); err != nil {
+			fail("DATABASE_URL", "is missing, and %v", err)
 		}
 	}
-	var err error
 	if keys := env("PG_MIGRATE_KEYS"); keys == "" {
 		fail("PG_MIGRATE_KEYS", "is missing: give a key that seals credentials, made by 'openssl rand -base64 32'")
 	} else if s.sealer, err = state.NewSealer(keys); err != nil {
@@ -90,11 +92,7 @@ func readSettings(env func(string) string) (*settings, error) {
 		}
 	}
 	if s.listen = env("PG_MIGRATE_LISTEN"); s.listen == "" {
-		port := env("PORT")
-		if port == "" {
-			port = "8080"
-		}
-		s.listen = ":" + port
+		s.listen = ":" + strconv.Itoa(number("PORT", portDefault, 1))
 	}
 	s.metricsListen = env("METRICS_LISTEN")
 	for name, address := range map[string]string{"PG_MIGRATE_LISTEN": s.listen, "METRICS_LISTEN": s.metricsListen} {
@@ -122,11 +120,13 @@ func readSettings(env func(string) string) (*settings, error) {
 			fail("PGSSLROOTCERT", "%v", err)
 		}
 	}
-	if program := env("PG_DUMP"); program != "" {
-		s.engine.PgDump = program
-	}
-	if program := env("PG_RESTORE"); program != "" {
-		s.engine.PgRestore = program
+	for name, program := range map[string]*string{"PG_DUMP": &s.engine.PgDump, "PG_RESTORE": &s.engine.PgRestore} {
+		if path := env(name); path != "" {
+			*program = path
+		}
+		if _, err := exec.LookPath(*program); err != nil {
+			fail(name, "must be the path of a program of PostgreSQL 18: %v", err)
+		}
 	}
 	s.engine.CopyWorkers = number("COPY_WORKERS", s.engine.CopyWorkers, 1)
 	s.engine.IndexWorkers = number("INDEX_WORKERS", s.engine.IndexWorkers, 1)
@@ -151,22 +151,29 @@ func (s *settings) readRoots(file string) error {
 	return nil
 }
 
-// boundDatabase gives the uri of the first bound service that is a PostgreSQL database.
-func boundDatabase(services string) string {
+// boundDatabase gives the uri of the one bound service that is a PostgreSQL database.
+func boundDatabase(services string) (string, error) {
 	var bound map[string][]struct {
 		Credentials map[string]any `json:"credentials"`
 	}
-	if json.Unmarshal([]byte(services), &bound) != nil {
-		return ""
+	if services != "" && json.Unmarshal([]byte(services), &bound) != nil {
+		return "", errors.New("VCAP_SERVICES cannot be read")
 	}
+	var found []string
 	for _, instances := range bound {
 		for _, instance := range instances {
 			if uri, ok := instance.Credentials["uri"].(string); ok && strings.HasPrefix(uri, "postgres") {
-				return uri
+				found = append(found, uri)
 			}
 		}
 	}
-	return ""
+	switch len(found) {
+	case 0:
+		return "", errors.New("no PostgreSQL service is bound: give the database that keeps the state")
+	case 1:
+		return found[0], nil
+	}
+	return "", errors.New("several PostgreSQL services are bound: say which database keeps the state")
 }
 
 // instanceName is the name of this instance of the service in leases and in the log; two starts never have the same.

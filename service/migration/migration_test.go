@@ -129,10 +129,10 @@ func receive[T any](t *testing.T, from <-chan T, within time.Duration) T {
 	}
 }
 
-func (h *house) eventually(what string, within time.Duration, true func() bool) {
+func (h *house) eventually(what string, within time.Duration, happened func() bool) {
 	h.t.Helper()
 	deadline := time.Now().Add(within)
-	for !true() {
+	for !happened() {
 		if time.Now().After(deadline) {
 			h.t.Fatalf("not within %s: %s\n%s", within, what, h.log)
 		}

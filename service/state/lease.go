@@ -152,22 +152,38 @@ RETURNING id`
 	return found, nil
 }
 
-// CountByStatus gives how many migrations there are of each replication status.
-func (s *Store) CountByStatus(ctx context.Context) (map[string]int, error) {
-	rows, err := s.pool.Query(ctx, `SELECT replication_status, count(*) FROM migrations GROUP BY 1`)
+// Totals are what all migrations are together.
+type Totals struct {
+	ByStatus    map[string]int // migrations by the status of their replication
+	CopiedBytes int64
+	LagBytes    int64 // of the one that is the farthest behind
+}
+
+// Totals counts the migrations.
+func (s *Store) Totals(ctx context.Context) (Totals, error) {
+	const sql = `
+SELECT replication_status, count(*),
+       coalesce(sum((replication_progress ->> 'bytes_copied')::bigint), 0)::bigint,
+       coalesce(max((replication_progress ->> 'lag_bytes')::bigint), 0)
+FROM migrations
+GROUP BY replication_status`
+	totals := Totals{ByStatus: map[string]int{}}
+	rows, err := s.pool.Query(ctx, sql)
 	if err != nil {
-		return nil, fmt.Errorf("counting migrations: %w", err)
+		return totals, fmt.Errorf("counting migrations: %w", err)
 	}
-	counts := map[string]int{}
 	var (
-		status string
-		n      int
+		status      string
+		n           int
+		copied, lag int64
 	)
-	if _, err := pgx.ForEachRow(rows, []any{&status, &n}, func() error {
-		counts[status] = n
+	if _, err := pgx.ForEachRow(rows, []any{&status, &n, &copied, &lag}, func() error {
+		totals.ByStatus[status] = n
+		totals.CopiedBytes += copied
+		totals.LagBytes = max(totals.LagBytes, lag)
 		return nil
 	}); err != nil {
-		return nil, fmt.Errorf("counting migrations: %w", err)
+		return totals, fmt.Errorf("counting migrations: %w", err)
 	}
-	return counts, nil
+	return totals, nil
 }

@@ -450,9 +450,26 @@ func TestOrphans(t *testing.T) {
 	if got := found(long, nil); got != "" {
 		t.Errorf("again too early: %s", got)
 	}
-	counts, err := s.CountByStatus(ctx)
-	if err != nil || fmt.Sprint(counts) != "map[COMPLETED:1 FAILED:1 WAITING:3]" {
-		t.Errorf("%v, %v", counts, err)
+}
+
+func TestTotals(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	if totals, err := s.Totals(t.Context()); err != nil || len(totals.ByStatus) > 0 || totals.CopiedBytes != 0 {
+		t.Errorf("of nothing: %+v, %v", totals, err)
+	}
+	for id, progress := range map[string]string{
+		"00000001": `{"bytes_copied": 5000000000, "lag_bytes": 3}`, "00000002": `{"bytes_copied": 7, "lag_bytes": 9}`, "00000003": `{"bytes_copied": 1}`,
+	} {
+		mustCreate(t, s, id)
+		if err := mustLease(t, s, id, "a", long).SaveReplication(t.Context(), "RUNNING", nil, []byte(progress)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustCreate(t, s, "00000004")
+	totals, err := s.Totals(t.Context())
+	if err != nil || fmt.Sprint(totals) != "{map[RUNNING:3 WAITING:1] 5000000008 9}" {
+		t.Errorf("%v, %v", totals, err)
 	}
 }
 

@@ -149,7 +149,7 @@ type Names struct {
 	TargetKey      string `json:"target_service_key_name"`
 }
 
-// Migration is a row. Progress and failures are JSON, which only the domain reads.
+// Migration is a row. Progress and failures are JSON, which the domain writes and reads; Totals knows two of its members.
 type Migration struct {
 	ID         string
 	SourceGUID string
