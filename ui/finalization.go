@@ -46,7 +46,9 @@ func FinalizationState(status string, progress *api.FinalizationProgress, now ti
 	}
 	step := progress.Steps[len(progress.Steps)-1]
 	state.Key += " " + step.Name
-	state.Line += ", " + Clean(step.Name) + " for " + stepTime(step, now)
+	if step.Seconds == nil { // of one that has ended the tables tell more
+		state.Line += ", " + Clean(step.Name) + " for " + stepTime(step, now)
+	}
 	if progress.FencedSeconds != nil {
 		state.Line += ", source fenced for " + Duration(seconds(*progress.FencedSeconds))
 	}
