@@ -23,6 +23,19 @@ const userTables = `(
         AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 )`
 
+// usableKeys are the indexes that a row can be found by, in the same words as service/engine/catalog
+// chooses them: unique, immediate, whole, on plain columns that are NOT NULL and not generated.
+const usableKeys = `(
+    SELECT i.indrelid
+    FROM pg_index i
+    WHERE i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+        AND cardinality(i.indkey::int2[]) = coalesce((to_jsonb(i) ->> 'indnkeyatts')::int, cardinality(i.indkey::int2[]))
+        AND NOT EXISTS (
+            SELECT 1 FROM pg_attribute a
+            WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])
+                AND (NOT a.attnotnull OR coalesce(to_jsonb(a) ->> 'attgenerated', '') <> ''))
+)`
+
 // userObjects are the relations, functions and types of the user that a schema dump would create.
 // Sequences that belong to a column, and the row types of tables, come with their table.
 const userObjects = `(
@@ -119,7 +132,7 @@ func parseCheck(text string) (check, error) {
 	c := check{
 		id: header["id"], side: Side(header["side"]), severity: Severity(header["severity"]),
 		since: since, text: header["text"], hint: header["hint"],
-		sql: strings.NewReplacer("{{user_tables}}", userTables, "{{user_objects}}", userObjects).Replace(strings.TrimSpace(rest)),
+		sql: strings.NewReplacer("{{user_tables}}", userTables, "{{usable_keys}}", usableKeys, "{{user_objects}}", userObjects).Replace(strings.TrimSpace(rest)),
 	}
 	switch {
 	case c.side != Source && c.side != Target:

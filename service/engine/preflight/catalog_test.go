@@ -114,12 +114,14 @@ func TestCompare(t *testing.T) {
 	source := facts{
 		major: 16, system: "1 a", encoding: "UTF8", collation: "de_DE.UTF-8",
 		languages: []string{"plperl", "plpython3u", "sql"}, extensions: map[string]string{"plpgsql": "1.0", "plperl": "1.0", "vector": "0.8.0", "hstore": "1.8"},
-		objects: []string{"public.a"}, policyRoles: []string{"y", "x", "x"}, lz4Columns: 1, foreignKeyBytes: 20 << 30,
+		names: []string{"relation public.a", "relation public.b", "type public.a"}, policyRoles: []string{"y", "x", "x"}, mappingRoles: []string{"z", "x"},
+		lz4Columns: 1, foreignKeyBytes: 20 << 30, schemas: []string{"public", "s", "u"}, wrappers: []string{"w", "v", "w"}, special: []string{"cast a AS b"},
 	}
 	target := facts{
 		major: 15, system: "2 a", encoding: "UTF8", collation: "de_DE.utf8", roles: []string{"z"},
 		languages: []string{"sql"}, available: map[string]string{"vector": "0.9.0"}, extensions: map[string]string{"vector": "0.5.1"},
-		objects: []string{"public.a"},
+		names: []string{"relation public.a", "type public.a", "type public.b"}, withoutLZ4: true,
+		schemas: []string{"s", "t", "u"}, creatable: []string{"t", "u"}, usable: []string{"v"},
 	}
 	var texts []string
 	for _, f := range compare(all, source, target) {
@@ -133,10 +135,23 @@ func TestCompare(t *testing.T) {
 		"T08 Login cannot disable triggers (foreign keys of 20 GB of tables are checked during the finalization)",
 		"T15 Target has no lz4 compression (1 column found)",
 		"T13 Roles 'x', 'y' do not exist on the target (used by 3 policies)",
+		"T22 Role 'x' does not exist on the target (used by 1 user mapping)",
 		"T18 Target already holds objects of the same name (1 found): public.a",
+		"T06 Login has no CREATE privilege on schema 's'",
+		"T20 Schema public does not exist on the target",
+		"S81 Objects need a superuser on the target (1 object found)",
+		"T21 Login cannot use foreign data wrapper 'w' on the target (2 foreign servers found)",
 	}
 	if !slices.Equal(texts, want) {
 		t.Errorf("got\n%s", strings.Join(texts, "\n"))
+	}
+
+	// A superuser may do everything.
+	target.superuser = true
+	for _, f := range compare(all, source, target) {
+		if f.ID == "S81" || f.ID == "T21" {
+			t.Errorf("got %+v", f)
+		}
 	}
 
 	// Of a target of which nothing could be found out, nothing is said.

@@ -37,9 +37,9 @@ type Dialer interface {
 const (
 	oldestMajor    = 10
 	connectTimeout = 20 * time.Second
-	// sessionSettings are those that the statements of the checks rely on. The server's limit
-	// comes first; ours is for a server that has gone silent.
-	sessionSettings = `SET search_path = ''; SET statement_timeout = '30s'; SET lock_timeout = '10s'; SET client_encoding = 'UTF8'`
+	// sessionSettings are those that the statements of the checks rely on; a check changes nothing.
+	// The server's limit comes first; ours is for a server that has gone silent.
+	sessionSettings = `SET search_path = ''; SET statement_timeout = '30s'; SET lock_timeout = '10s'; SET client_encoding = 'UTF8'; SET default_transaction_read_only = on`
 	statementLimit  = 40 * time.Second
 )
 
@@ -205,7 +205,7 @@ func (i *inspection) queryRow(ctx context.Context, sql string, into []any) error
 		connections = i.options.CopyWorkers + i.options.IndexWorkers + 2 // apply, heartbeat
 	}
 	return i.conn.QueryRow(ctx, sql, pgx.QueryExecModeExec,
-		pgx.NamedArgs{"migration": i.options.MigrationID, "connections": connections}).Scan(into...)
+		pgx.NamedArgs{"migration": i.options.MigrationID, "connections": connections, "target": i.side == Target}).Scan(into...)
 }
 
 // reason is why a statement failed, in the server's words if it has any.

@@ -2,6 +2,7 @@ package preflight_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -22,11 +23,17 @@ func TestMain(m *testing.M) { os.Exit(postgres.Main(m)) }
 
 const migration = "4711abcd"
 
-// database opens connections to a login's database.
+// database opens connections to a login's database, with settings that the engine's have, too.
 type database postgres.Login
 
 func (d database) Connect(ctx context.Context) (*pgx.Conn, error) {
-	return pgx.Connect(ctx, postgres.Login(d).URL())
+	config, err := pgx.ParseConfig(postgres.Login(d).URL())
+	if err != nil {
+		return nil, err
+	}
+	config.RuntimeParams["default_transaction_read_only"] = "off"
+	config.RuntimeParams["row_security"] = "off"
+	return pgx.ConnectConfig(ctx, config)
 }
 
 func (d database) ConnectReplication(ctx context.Context) (*pgconn.PgConn, error) {
@@ -55,6 +62,26 @@ func newPair(t *testing.T, sourceMajor, targetMajor int) *pair {
 		PgDumpVersion: 18, CopyWorkers: 4, IndexWorkers: 2,
 	}
 	return p
+}
+
+// byOwnerRole makes both logins what service keys often are: members of a role that owns everything and
+// that they turn into.
+func (p *pair) byOwnerRole(t *testing.T) {
+	t.Helper()
+	for _, side := range []struct {
+		cluster *postgres.Cluster
+		login   postgres.Login
+	}{{p.cluster, p.source}, {p.targetCluster, p.target}} {
+		superuser(t, side.cluster, side.login, `CREATE ROLE "%login%_role" NOLOGIN; GRANT "%login%_role" TO "%login%";
+			ALTER DATABASE "%database%" OWNER TO "%login%_role"; ALTER SCHEMA public OWNER TO "%login%_role";
+			ALTER ROLE "%login%" IN DATABASE "%database%" SET role TO "%login%_role"`)
+		t.Cleanup(func() {
+			if err := side.cluster.Exec(context.Background(), side.login.Database, named(`SET transaction_read_only = off; DROP OWNED BY "%login%_role" CASCADE;
+				ALTER DATABASE "%database%" OWNER TO "%login%"; DROP ROLE "%login%_role"`, side.login)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }
 
 func (p *pair) check(t *testing.T) preflight.Report {
@@ -124,17 +151,9 @@ func TestHealthyDatabasesHaveNoFindings(t *testing.T) {
 	}
 }
 
-// Service keys are often members of a role that owns everything and that they turn into.
 func TestHealthyOwnerRole(t *testing.T) {
 	p := newPair(t, 15, 18)
-	owner := p.source.User + "_owner"
-	superuser(t, p.cluster, p.source, "CREATE ROLE "+owner+" NOLOGIN; GRANT "+owner+` TO "%login%"; ALTER DATABASE "%database%" OWNER TO `+owner+
-		`; ALTER SCHEMA public OWNER TO `+owner+`; ALTER ROLE "%login%" IN DATABASE "%database%" SET role TO `+owner)
-	t.Cleanup(func() {
-		if err := p.cluster.Exec(context.Background(), p.source.Database, named(`REASSIGN OWNED BY `+owner+` TO "%login%"; DROP OWNED BY `+owner+`; DROP ROLE `+owner, p.source)); err != nil {
-			t.Error(err)
-		}
-	})
+	p.byOwnerRole(t)
 	exec(t, p.source, ordinary)
 	for _, f := range p.check(t).Findings {
 		t.Errorf("%+v", f)
@@ -184,7 +203,8 @@ func TestFindings(t *testing.T) {
 		{id: "S48", source: `CREATE TABLE t (id int PRIMARY KEY, m money)`, text: "Columns of type money depend on lc_monetary (1 column found)", severity: w, names: []string{"public.t.m"}},
 		{id: "S49", source: `CREATE TABLE t (id int PRIMARY KEY, r regclass)`, text: "Columns with object identifiers need the object on the target (1 column found)", severity: w},
 		{id: "S50", source: `CREATE TABLE t (id int PRIMARY KEY, o oid)`, text: "Columns may refer to large objects (1 column found)", severity: w},
-		{id: "S52", source: `CREATE TABLE t (id int PRIMARY KEY DEFERRABLE)`, text: "Deferrable primary keys cannot serve as replica identity (1 table found)", severity: w},
+		{id: "S51", source: `CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY)`, text: "Identity columns GENERATED ALWAYS are changed to BY DEFAULT until the finalization (1 column found)", severity: w, names: []string{"public.t.id"}},
+		{id: "S52", source: `CREATE TABLE t (id int PRIMARY KEY DEFERRABLE); CREATE TABLE u (a int PRIMARY KEY, b int UNIQUE DEFERRABLE)`, text: "Deferrable unique constraints cannot serve as replica identity (1 constraint found)", severity: w, names: []string{"public.t.t_pkey"}},
 		{id: "S53", source: `CREATE TABLE t (id int PRIMARY KEY)`, sourceAdmin: `UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'public.t_pkey'::regclass`, text: "Invalid indexes are not migrated (1 index found)", severity: w},
 		{id: "S54", source: `CREATE TABLE t (id int PRIMARY KEY); ALTER TABLE t ADD CONSTRAINT k CHECK (id > 0) NOT VALID`, text: "Constraints are not validated (1 constraint found)", severity: w, names: []string{"public.t.k"}},
 		{id: "S55", source: `CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE u (PRIMARY KEY (id)) INHERITS (t)`, text: "Inherited tables are copied table by table (1 table found)", severity: w},
@@ -200,6 +220,9 @@ func TestFindings(t *testing.T) {
 		{id: "S67", sourceAdmin: `CREATE ACCESS METHOD mine TYPE TABLE HANDLER heap_tableam_handler; CREATE TABLE public.t (id int PRIMARY KEY) USING mine`, text: "Tables use access method 'mine' (1 table found)", severity: w},
 		{id: "S69", source: `CREATE TABLE t (id int PRIMARY KEY)`, sourceAdmin: `UPDATE pg_class SET relpages = 13000000 WHERE relname = 't'`, text: "Tables larger than 100 GB found (1 table)", severity: w},
 		{id: "T08", source: `CREATE TABLE t (id int PRIMARY KEY REFERENCES t)`, sourceAdmin: `UPDATE pg_class SET relpages = 13000000 WHERE relname = 't'`, text: "Login cannot disable triggers (foreign keys of 99 GB of tables are checked during the finalization)", severity: w},
+		{id: "S82", source: `CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE FUNCTION g() RETURNS int LANGUAGE sql AS 'SELECT 1'; REVOKE EXECUTE ON FUNCTION f() FROM PUBLIC`, text: "Functions that PUBLIC may not execute will be open to PUBLIC on the target (1 function found)", severity: w, names: []string{"public.f()"}},
+		{id: "S84", sourceAdmin: `ALTER DATABASE "%database%" OWNER TO postgres`, text: "Login does not own the source database (only table locks keep writers off during the finalization)", severity: w},
+		{id: "S81", sourceAdmin: `CREATE FOREIGN DATA WRAPPER f; CREATE CAST (int AS date) WITHOUT FUNCTION`, text: "Objects need a superuser on the target (2 objects found)", severity: c, names: []string{"cast integer AS date", "foreign data wrapper f"}},
 		{id: "S73", source: `ALTER DATABASE "%database%" SET default_transaction_read_only = on`, text: "Source database is read-only", severity: c},
 		{id: "S74", source: `CREATE TABLE t (a text); ALTER TABLE t REPLICA IDENTITY FULL`, text: "Tables with REPLICA IDENTITY FULL and large values cause much WAL (1 table found)", severity: w},
 		{id: "S75", source: `CREATE MATERIALIZED VIEW v AS SELECT 1 AS a`, text: "Materialized views are refreshed during the finalization (1 view found)", severity: w},
@@ -207,12 +230,15 @@ func TestFindings(t *testing.T) {
 		{id: "T03", target: `ALTER DATABASE "%database%" SET default_transaction_read_only = on`, text: "Target database is read-only", severity: c},
 		{id: "T04", target: `CREATE TABLE t (id serial PRIMARY KEY, n int GENERATED ALWAYS AS IDENTITY); CREATE SCHEMA s; CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'`, text: "Database is not empty (3 objects found)", severity: w, names: []string{"public.f()", "public.t", "schema s"}},
 		{id: "T05", targetAdmin: `ALTER DATABASE "%database%" OWNER TO postgres`, text: "Login has no CREATE privilege on the target database", severity: c},
-		{id: "T06", targetAdmin: `ALTER SCHEMA public OWNER TO postgres; REVOKE ALL ON SCHEMA public FROM PUBLIC, "%login%"`, text: "Login has no CREATE privilege on schema public", severity: c},
+		{id: "T06", targetAdmin: `ALTER SCHEMA public OWNER TO postgres; REVOKE ALL ON SCHEMA public FROM PUBLIC, "%login%"`, text: "Login has no CREATE privilege on schema 'public'", severity: c},
+		{id: "T20", target: `DROP SCHEMA public`, text: "Schema public does not exist on the target", severity: c},
+		{id: "T21", sourceAdmin: `CREATE EXTENSION postgres_fdw SCHEMA public; CREATE SERVER s FOREIGN DATA WRAPPER postgres_fdw`, text: "Login cannot use foreign data wrapper 'postgres_fdw' on the target (1 foreign server found)", severity: c},
 		{id: "T07", targetAdmin: `ALTER DATABASE "%database%" CONNECTION LIMIT 5`, text: "Not enough free connections on the target (5 free, 8 needed)", severity: c},
 		{id: "S09", sourceAdmin: `ALTER ROLE "%login%" CONNECTION LIMIT 5`, text: "Not enough free connections (5 free, 9 needed)", severity: c},
 		{id: "T09", targetAdmin: `CREATE FUNCTION nothing() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; CREATE EVENT TRIGGER e ON sql_drop EXECUTE FUNCTION nothing()`, text: "Event triggers exist on the target (1 event trigger found)", severity: w},
 		{id: "T16", targetAdmin: `CREATE TABLE public.alien (id int)`, text: "Schema public holds tables of another owner (1 table found)", severity: c},
-		{id: "T18", source: ordinary, target: `CREATE TABLE orders (id serial); CREATE TYPE state AS ENUM (); CREATE SCHEMA shop; CREATE FUNCTION one(int) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE VIEW other AS SELECT 1`, text: "Target already holds objects of the same name (2 found): public.orders, public.state", severity: c, names: []string{"public.orders", "public.state"}},
+		{id: "T18", source: ordinary, target: `CREATE TABLE orders (id serial); CREATE TYPE state AS ENUM (); CREATE SCHEMA shop; CREATE FUNCTION one(int) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE VIEW other AS SELECT 1`, text: "Target already holds objects of the same name (3 found): public.orders, public.orders_id_seq, public.state", severity: c, names: []string{"public.orders", "public.orders_id_seq", "public.state"}},
+		{id: "T18", source: ordinary, target: `CREATE VIEW orders_pkey AS SELECT 1; CREATE DOMAIN recent AS int`, text: "Target already holds objects of the same name (2 found): public.orders_pkey, public.recent", severity: c},
 		{id: "T19", target: `CREATE SCHEMA _pgmig; CREATE TABLE _pgmig.progress (migration text); INSERT INTO _pgmig.progress VALUES ('another')`, text: "The target holds what an earlier migration left (schema _pgmig)", severity: c},
 	} {
 		majors := []int{15, 18}
@@ -223,6 +249,9 @@ func TestFindings(t *testing.T) {
 			t.Run(test.id+" on "+strconv.Itoa(major), func(t *testing.T) {
 				t.Parallel()
 				p := newPair(t, major, major)
+				if major > 15 { // half of the majors, so that both kinds of logins are tried without more servers
+					p.byOwnerRole(t)
+				}
 				if test.cleanup != "" {
 					t.Cleanup(func() {
 						if err := p.cluster.Exec(context.Background(), p.source.Database, test.cleanup); err != nil {
@@ -257,7 +286,7 @@ func (p *pair) wants(t *testing.T, want trigger) {
 		t.Fatalf("no finding in %+v", report)
 	}
 	side := preflight.Source
-	if want.id[0] == 'T' || slices.Contains([]string{"S39", "S40", "S41", "S42", "S45", "S46", "S03"}, want.id) {
+	if want.id[0] == 'T' || slices.Contains([]string{"S03", "S39", "S40", "S41", "S42", "S45", "S46", "S81"}, want.id) {
 		side = preflight.Target
 	}
 	if got.Text != want.text || got.Severity != want.severity || got.Side != side || got.Hint == "" {
@@ -386,7 +415,7 @@ func TestSlotThatTakesTooLong(t *testing.T) {
 	p.source = cluster.NewDatabase(t, true)
 	p.options.Source = database(p.source)
 	exec(t, p.source, `BEGIN; CREATE TABLE t (id int)`)
-	p.wants(t, trigger{id: "S15", text: "Long-running transactions delay the start of the replication (no replication slot could be made in 10 s)", severity: preflight.Warning})
+	p.wants(t, trigger{id: "S79", text: "Running transactions delay the start of the replication (no slot could be made in 10 s, 1 transaction found)", severity: preflight.Warning})
 }
 
 func ownCluster(t *testing.T, major int, settings map[string]string) *postgres.Cluster {
@@ -419,8 +448,8 @@ func TestSettingsOfTheServer(t *testing.T) {
 			{id: "S08", text: "Not enough free WAL senders (0 of 1 in use, 2 needed)", severity: preflight.Critical},
 			{id: "S26", text: "Parameter max_slot_wal_keep_size is 4096 MB (the replication is lost when the target lags more)", severity: preflight.Warning},
 			{id: "S27", text: "Parameter idle_replication_slot_timeout is 3600 s (a paused replication is lost)", severity: preflight.Warning},
-			{id: "S28", text: "Parameter wal_sender_timeout is 5000 ms (recommended: 60000 ms or more)", severity: preflight.Warning},
-			{id: "S29", text: "Parameter logical_decoding_work_mem is 4096 kB (recommended: 65536 kB or more)", severity: preflight.Warning},
+			{id: "S28", text: "Parameter wal_sender_timeout is 5 s (recommended: 60 s or more)", severity: preflight.Warning},
+			{id: "S29", text: "Parameter logical_decoding_work_mem is 4096 kB (recommended: 64 MB or more)", severity: preflight.Warning},
 			{id: "T11", text: "Autovacuum is off on the target", severity: preflight.Warning},
 		}},
 	} {
@@ -467,14 +496,73 @@ func TestPreparedTransaction(t *testing.T) {
 	p.options.Source = database(p.source)
 	exec(t, p.source, `CREATE TABLE t (id int PRIMARY KEY); BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION 'x'`)
 	defer exec(t, p.source, `ROLLBACK PREPARED 'x'`)
-	p.wants(t, trigger{id: "S14", text: "Prepared transactions block the start of the replication (1 transaction found)", severity: preflight.Critical, names: []string{"x"}})
+	other := cluster.NewDatabase(t, false)
+	exec(t, other, `CREATE TABLE t (id int PRIMARY KEY); BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION 'y'`)
+	defer exec(t, other, `ROLLBACK PREPARED 'y'`)
+	p.wants(t, trigger{id: "S14", text: "Prepared transactions block the start of the replication (2 transactions found)", severity: preflight.Critical, names: []string{"x", "y in database " + other.Database}})
 }
 
 func TestMissingPolicyRole(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, 15, 18)
 	exec(t, p.source, `CREATE TABLE t (id int PRIMARY KEY); CREATE POLICY p ON t TO "%login%" USING (true)`)
-	p.wants(t, trigger{id: "T13", text: "Role '" + p.source.User + "' does not exist on the target (used by 1 policy)", severity: preflight.Warning})
+	p.wants(t, trigger{id: "T13", text: "Role '" + p.source.User + "' does not exist on the target (used by 1 policy)", severity: preflight.Critical})
+	superuser(t, p.cluster, p.source, `CREATE FOREIGN DATA WRAPPER f; CREATE SERVER s FOREIGN DATA WRAPPER f; CREATE USER MAPPING FOR PUBLIC SERVER s; CREATE USER MAPPING FOR "%login%" SERVER s`)
+	p.wants(t, trigger{id: "T22", text: "Role '" + p.source.User + "' does not exist on the target (used by 1 user mapping)", severity: preflight.Critical})
+}
+
+// A lock table that cannot hold all tables makes pg_dump fail for certain, one that is nearly full perhaps.
+func TestSmallLockTable(t *testing.T) {
+	t.Parallel()
+	cluster := ownCluster(t, 18, map[string]string{"max_locks_per_transaction": "10", "max_connections": "20", "max_prepared_transactions": "0"})
+	p := newPair(t, 15, 18)
+	p.source, p.target = cluster.NewDatabase(t, true), cluster.NewDatabase(t, false)
+	p.options.Source, p.options.Target = database(p.source), database(p.target)
+	const entries = 10 * (20 + 16 + 16 + 50) // settings of this test, autovacuum's and those of the cluster
+	const tables = `DO $$ BEGIN FOR i IN %d..%d LOOP EXECUTE 'CREATE TABLE t' || i || ' (id int)'; IF i %% 50 = 0 THEN COMMIT; END IF; END LOOP; END $$`
+	exec(t, p.source, fmt.Sprintf(tables, 1, entries))
+	p.wants(t, trigger{id: "S18", text: fmt.Sprintf("Lock table may be too small (%d tables, about %d lock entries)", entries, entries), severity: preflight.Warning})
+	exec(t, p.source, fmt.Sprintf(tables, entries+1, 2*entries+1500))
+	p.wants(t, trigger{id: "S80", text: fmt.Sprintf("Lock table is too small for pg_dump, which locks all tables (%d tables, about %d lock entries)", 2*entries+1500, entries), severity: preflight.Critical})
+	if find(p.check(t), "S18") != nil {
+		t.Error("the warning is there, too")
+	}
+	conn := exec(t, p.source, "BEGIN")
+	for i := range 2*entries + 1500 {
+		if _, err := conn.Exec(t.Context(), fmt.Sprintf("LOCK TABLE t%d IN ACCESS SHARE MODE", i+1)); err != nil {
+			return
+		}
+	}
+	t.Error("the lock table holds all tables")
+}
+
+// The checks themselves must not fill the lock table either.
+func TestManySequences(t *testing.T) {
+	t.Parallel()
+	cluster := ownCluster(t, 15, map[string]string{"max_locks_per_transaction": "10", "max_connections": "20"})
+	p := newPair(t, 15, 18)
+	p.source = cluster.NewDatabase(t, true)
+	p.options.Source = database(p.source)
+	exec(t, p.source, `DO $$ BEGIN FOR i IN 1..5000 LOOP EXECUTE 'CREATE SEQUENCE q' || i; IF i % 50 = 0 THEN COMMIT; END IF; END LOOP; END $$`)
+	for _, f := range p.check(t).Findings {
+		t.Errorf("%+v", f)
+	}
+}
+
+// Everything of 30,000 relations is looked at in seconds.
+func TestManyRelations(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it makes 30,000 relations")
+	}
+	p := newPair(t, 18, 18)
+	exec(t, p.source, `DO $$ BEGIN FOR i IN 1..10000 LOOP EXECUTE 'CREATE TABLE t' || i || ' (id int PRIMARY KEY, a text UNIQUE)'; IF i % 100 = 0 THEN COMMIT; END IF; END LOOP; END $$`)
+	started := time.Now()
+	p.check(t)
+	if took := time.Since(started); took > 20*time.Second {
+		t.Errorf("the checks took %s", took)
+	} else {
+		t.Logf("the checks took %s", took)
+	}
 }
 
 func TestOlderTarget(t *testing.T) {
@@ -492,10 +580,10 @@ func TestSameDatabase(t *testing.T) {
 func TestPgDump(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, 15, 18)
-	p.options.PgDumpVersion = 14
+	p.options.PgDumpVersion = 140012
 	p.wants(t, trigger{id: "S77", text: "pg_dump 14 cannot read source version 15", severity: preflight.Critical})
 	p.options.PgDumpVersion = 0
-	p.wants(t, trigger{id: "S77", text: "pg_dump cannot be run", severity: preflight.Critical})
+	p.wants(t, trigger{id: "S83", text: "pg_dump cannot be run", severity: preflight.Critical})
 }
 
 // A migration that goes on must not stumble over what it has made itself.

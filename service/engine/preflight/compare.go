@@ -13,7 +13,7 @@ import (
 )
 
 // prepareHint is how an application's developer makes the source ready.
-const prepareHint = `cf update-service SOURCE -c '{"prepare_migration": "true"}'`
+const prepareHint = `Run "cf update-service INSTANCE -c '{"prepare_migration": "true"}'" for the source, then create a new service key if the old one still fails.`
 
 // inGo lists the checks that take more than one statement of SQL.
 func inGo() []check {
@@ -25,18 +25,26 @@ func inGo() []check {
 		{id: "S39", side: Target, severity: Critical, since: 10, text: "{subject} not available on the target", hint: "Use a target whose plan offers the language, or drop it from the source."},
 		{id: "S40", side: Target, severity: Critical, since: 10, text: "{subject} not available on the target", hint: "Use a target whose plan offers the extension, or drop it from the source."},
 		{id: "S41", side: Target, severity: Critical, since: 10, text: "Extension {detail} is newer than the target's ({version})", hint: "Use a target with the extension's version or later."},
-		{id: "S42", side: Target, severity: Critical, since: 13, text: "Extension {detail} needs a superuser on the target", hint: "Have the operator create the extension on the target."},
+		{id: "S42", side: Target, severity: Critical, since: 10, text: "Extension {detail} needs a superuser on the target", hint: "Have the operator create the extension on the target."},
 		{id: "S45", side: Target, severity: Critical, since: 10, text: "Database encoding differs (source {source}, target {target})", hint: "Use a target with the source's encoding."},
 		{id: "S46", side: Target, severity: Warning, since: 10, text: "Default collation differs (source {source}, target {target})", hint: "See that the applications do not depend on the order of texts."},
 		{id: "S71", side: Source, severity: Critical, since: 10, text: "Source address leads to several servers or to a connection pool (snapshot not found)", hint: "Use the address of the server itself."},
-		{id: "S77", side: Source, severity: Critical, since: 10, text: "pg_dump {detail}", hint: "Have the operator install a pg_dump of the source's version or later."},
+		{id: "S77", side: Source, severity: Critical, since: 10, text: "pg_dump {version} cannot read source version {source}", hint: "Have the operator of the migration service install a pg_dump of the source's version or later."},
+		{id: "S78", side: Source, severity: Critical, since: 10, text: "Replication cannot be started on the source ({detail})", hint: "Use the address of the server itself and not of a connection pool."},
+		{id: "S79", side: Source, severity: Warning, since: 10, text: "Running transactions delay the start of the replication (no slot could be made in 10 s, {count:transaction} found)", hint: "End these transactions before the replication starts."},
+		{id: "S81", side: Target, severity: Critical, since: 10, text: "Objects need a superuser on the target ({count:object} found)", hint: "Drop these objects from the source, or install the extension that they belong to."},
+		{id: "S83", side: Source, severity: Critical, since: 10, text: "pg_dump cannot be run", hint: "Have the operator of the migration service install pg_dump."},
 		{id: "T01", side: Target, severity: Critical, since: 10, text: "Cannot connect to the target database ({detail})", hint: "See that the service instance is running and its service key is valid."},
 		{id: "T02", side: Target, severity: Critical, since: 10, text: "Source and target are the same database", hint: "Use another service instance as the target."},
-		{id: "T08", side: Target, severity: Warning, since: 10, text: "Login cannot disable triggers (foreign keys of {detail} of tables are checked during the finalization)", hint: "Plan the time for it, or have the login granted SET on session_replication_role."},
-		{id: "T13", side: Target, severity: Warning, since: 10, text: "{subject} not exist on the target (used by {count:policy|policies})", hint: "Create the role on the target, or drop the policies."},
-		{id: "T15", side: Target, severity: Warning, since: 10, text: "Target has no lz4 compression ({count:column} found)", hint: "Nothing needs to be done: pglz is used instead."},
+		{id: "T08", side: Target, severity: Warning, since: 10, text: "Login cannot disable triggers (foreign keys of {detail} of tables are checked during the finalization)", hint: "Plan the time for it, in which the source cannot be written."},
+		{id: "T06", side: Target, severity: Critical, since: 10, text: "Login has no CREATE privilege on {subject}", hint: "Grant CREATE on the schema to the login, or use a new service instance as the target."},
+		{id: "T13", side: Target, severity: Critical, since: 10, text: "{subject} not exist on the target (used by {count:policy|policies})", hint: "Create the role on the target, or drop the policies."},
+		{id: "T15", side: Target, severity: Critical, since: 14, text: "Target has no lz4 compression ({count:column} found)", hint: "Use a target with lz4, or set the compression of these columns to default with ALTER TABLE ... ALTER COLUMN ... SET COMPRESSION."},
 		{id: "T18", side: Target, severity: Critical, since: 10, text: "Target already holds objects of the same name ({count} found): {detail}", hint: "Use a new service instance as the target, or drop these objects."},
-		{id: "T19", side: Target, severity: Critical, since: 10, text: "The target holds what an earlier migration left (schema _pgmig)", hint: "Delete that replication with --clean-target or use a new target."},
+		{id: "T19", side: Target, severity: Critical, since: 10, text: "The target holds what an earlier migration left (schema _pgmig)", hint: "Run 'cf pg-migrate delete-replication --clean-target' for that migration, or use a new target database."},
+		{id: "T20", side: Target, severity: Critical, since: 10, text: "Schema public does not exist on the target", hint: "Create the schema public on the target."},
+		{id: "T21", side: Target, severity: Critical, since: 10, text: "Login cannot use {subject} on the target ({count:foreign server} found)", hint: "Have the operator grant the login USAGE on the foreign data wrapper, or drop the foreign servers from the source."},
+		{id: "T22", side: Target, severity: Critical, since: 10, text: "{subject} not exist on the target (used by {count:user mapping})", hint: "Create the role on the target, or drop the user mappings."},
 	}
 }
 
@@ -45,18 +53,25 @@ func inGo() []check {
 type facts struct {
 	major           int
 	login           string
-	system          string // identifier of the server and name of the database
+	superuser       bool
+	system          string // tells the database apart from all others
 	encoding        string
 	collation       string
 	languages       []string
 	extensions      map[string]string // version of those that are installed
 	available       map[string]string // version of those that can be installed, nil if unknown
 	untrusted       []string          // extensions that want a superuser
-	objects         []string
+	names           []string          // of what could collide, with the kind in front
+	schemas         []string
+	creatable       []string // schemas that the login may create objects in
 	policyRoles     []string // one for each use
+	mappingRoles    []string // one for each use
 	roles           []string
+	wrappers        []string // foreign data wrappers, one for each server that uses it
+	usable          []string // foreign data wrappers that the login may use, nil if unknown
+	special         []string // objects that only a superuser can create
 	lz4Columns      int64
-	lz4             bool
+	withoutLZ4      bool
 	foreignKeyBytes int64
 	disableTriggers bool
 	own             bool // the target has been used by this migration already
@@ -77,18 +92,21 @@ func (i *inspection) collect(ctx context.Context, major int) (bool, error) {
 	}
 	var extensionNames, extensionVersions, availableNames, availableVersions []string
 	questions := []question{
-		{"S01", 10, `SELECT session_user::text`, []any{&f.login}},
-		{"T02", 10, `SELECT system_identifier || ' ' || current_database() FROM pg_control_system()`, []any{&f.system}},
-		{"S45", 10, `SELECT pg_encoding_to_char(encoding), CASE WHEN datcollate = datctype THEN datcollate::text ELSE datcollate || '/' || datctype END
-			FROM pg_database WHERE datname = current_database()`, []any{&f.encoding, &f.collation}},
+		{"S06", 10, `SELECT session_user::text, rolsuper FROM pg_roles WHERE rolname = current_user`, []any{&f.login, &f.superuser}},
+		{"T02", 10, systemSQL, []any{&f.system}},
+		{"S45", 10, localeSQL, []any{&f.encoding, &f.collation}},
 		{"S39", 10, `SELECT coalesce(array_agg(lanname::text ORDER BY lanname), '{}') FROM pg_language`, []any{&f.languages}},
 		{"S40", 10, `SELECT coalesce(array_agg(extname::text ORDER BY extname), '{}'), coalesce(array_agg(extversion ORDER BY extname), '{}') FROM pg_extension`, []any{&extensionNames, &extensionVersions}},
-		{"T18", 10, `SELECT coalesce(array_agg(name), '{}') FROM ` + userObjects + ` AS objects`, []any{&f.objects}},
+		{"T18", 10, namesSQL, []any{&f.names}},
+		{"T06", 10, schemasSQL, []any{&f.schemas, &f.creatable}},
 		{"T13", 10, `SELECT coalesce(array_agg(rolname::text), '{}') FROM pg_roles`, []any{&f.roles}},
 	}
 	if i.side == Source {
 		questions = append(questions,
-			question{"T13", 10, `SELECT coalesce(array_agg(pg_get_userbyid(r)::text), '{}') FROM pg_policy p, unnest(p.polroles) AS r WHERE r <> 0`, []any{&f.policyRoles}},
+			question{"T13", 10, policyRolesSQL, []any{&f.policyRoles}},
+			question{"T22", 10, mappingRolesSQL, []any{&f.mappingRoles}},
+			question{"T21", 10, serverWrappersSQL, []any{&f.wrappers}},
+			question{"S81", 10, superuserObjectsSQL, []any{&f.special}},
 			question{"T15", 14, `SELECT count(*) FROM ` + userTables + ` t JOIN pg_attribute a ON a.attrelid = t.oid WHERE a.attcompression = 'l' AND NOT a.attisdropped`, []any{&f.lz4Columns}},
 			question{"T08", 10, `SELECT coalesce(sum(t.relpages), 0) * current_setting('block_size')::bigint FROM ` + userTables + ` t
 				WHERE EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conrelid = t.oid AND k.contype = 'f')`, []any{&f.foreignKeyBytes}},
@@ -96,11 +114,9 @@ func (i *inspection) collect(ctx context.Context, major int) (bool, error) {
 	} else {
 		questions = append(questions,
 			question{"S41", 10, `SELECT coalesce(array_agg(name::text ORDER BY name), '{}'), coalesce(array_agg(coalesce(installed_version, default_version, '') ORDER BY name), '{}') FROM pg_available_extensions`, []any{&availableNames, &availableVersions}},
-			question{"S42", 13, `SELECT coalesce(array_agg(DISTINCT a.name::text), '{}')
-				FROM pg_available_extension_versions v JOIN pg_available_extensions a ON a.name = v.name AND a.default_version = v.version
-				WHERE v.superuser AND NOT v.trusted AND a.installed_version IS NULL
-					AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)`, []any{&f.untrusted}},
-			question{"T15", 14, `SELECT coalesce(bool_or('lz4' = ANY (enumvals)), false) FROM pg_settings WHERE name = 'default_toast_compression'`, []any{&f.lz4}},
+			question{"S42", 10, untrustedSQL, []any{&f.untrusted}},
+			question{"T21", 10, usableWrappersSQL, []any{&f.usable}},
+			question{"T15", 14, `SELECT NOT coalesce(bool_or('lz4' = ANY (enumvals)), false) FROM pg_settings WHERE name = 'default_toast_compression'`, []any{&f.withoutLZ4}},
 		)
 	}
 	for _, q := range questions {
@@ -183,25 +199,26 @@ func (i *inspection) checkExtensionPrivileges(ctx context.Context, source facts)
 func (i *inspection) canCreateExtension(ctx context.Context, name string) bool {
 	ctx, cancel := context.WithTimeout(ctx, statementLimit)
 	defer cancel()
-	_, err := i.conn.Exec(ctx, "BEGIN; SET LOCAL search_path = public; CREATE EXTENSION "+pgx.Identifier{name}.Sanitize()+" CASCADE",
+	_, err := i.conn.Exec(ctx, "BEGIN READ WRITE; SET LOCAL search_path = public; CREATE EXTENSION "+pgx.Identifier{name}.Sanitize()+" CASCADE",
 		pgx.QueryExecModeSimpleProtocol)
 	_, _ = i.conn.Exec(ctx, "ROLLBACK", pgx.QueryExecModeSimpleProtocol) // a lost connection rolls back, too
 	var refused *pgconn.PgError
 	return !errors.As(err, &refused) || refused.Code != insufficientPrivilege
 }
 
-// comparePgDump sees whether the source's schema can be read.
+// comparePgDump sees whether the source's schema can be read. The version is 18 or 180006.
 func comparePgDump(all catalog, source *facts, version int) []Finding {
-	var detail string
+	if version >= 10000 {
+		version /= 10000
+	}
 	switch {
 	case version == 0:
-		detail = "cannot be run"
+		return []Finding{all["S83"].finding(result{})}
 	case source != nil && version < source.major:
-		detail = strconv.Itoa(version) + " cannot read source version " + strconv.Itoa(source.major)
+		return []Finding{all["S77"].finding(result{values: map[string]string{"version": strconv.Itoa(version), "source": strconv.Itoa(source.major)}})}
 	default:
 		return nil
 	}
-	return []Finding{all["S77"].finding(result{values: map[string]string{"detail": detail}})}
 }
 
 // compare makes the checks that take both databases.
@@ -226,24 +243,74 @@ func compare(all catalog, source, target facts) []Finding {
 	if source.foreignKeyBytes > foreignKeysMatter && !target.disableTriggers {
 		report("T08", result{values: map[string]string{"detail": strconv.FormatInt(source.foreignKeyBytes>>30, 10) + " GB"}})
 	}
-	if source.lz4Columns > 0 && !target.lz4 {
+	if source.lz4Columns > 0 && target.withoutLZ4 {
 		report("T15", result{count: source.lz4Columns})
 	}
-	var missing []string
-	uses := int64(0)
-	for _, role := range source.policyRoles {
-		if len(target.roles) > 0 && !slices.Contains(target.roles, role) {
+	if missing, uses := missingRoles(source.policyRoles, target.roles); uses > 0 {
+		report("T13", result{count: uses, names: missing, values: map[string]string{"subject": subject("Role", missing, "does", "do")}})
+	}
+	if missing, uses := missingRoles(source.mappingRoles, target.roles); uses > 0 {
+		report("T22", result{count: uses, names: missing, values: map[string]string{"subject": subject("Role", missing, "does", "do")}})
+	}
+	if target.own {
+		return findings // what is there was made by this migration
+	}
+	if same := withoutKind(intersection(source.names, target.names)); len(same) > 0 {
+		report("T18", result{count: int64(len(same)), names: same, values: map[string]string{"detail": enumerated(same)}})
+	}
+	findings = append(findings, comparePrivileges(all, source, target)...)
+	return findings
+}
+
+// comparePrivileges looks for what the login must not create on the target.
+func comparePrivileges(all catalog, source, target facts) []Finding {
+	var findings []Finding
+	report := func(id string, r result) { findings = append(findings, all[id].finding(r)) }
+
+	var closed []string
+	for _, schema := range intersection(source.schemas, target.schemas) {
+		if !slices.Contains(target.creatable, schema) {
+			closed = append(closed, schema)
+		}
+	}
+	if len(closed) > 0 {
+		report("T06", result{count: int64(len(closed)), names: closed, values: map[string]string{"subject": enumeration("schema", closed)}})
+	}
+	if slices.Contains(source.schemas, "public") && target.schemas != nil && !slices.Contains(target.schemas, "public") {
+		report("T20", result{})
+	}
+	if target.superuser || target.usable == nil {
+		return findings
+	}
+	if len(source.special) > 0 {
+		report("S81", result{count: int64(len(source.special)), names: source.special})
+	}
+	var unusable []string
+	servers := int64(0)
+	for _, wrapper := range source.wrappers {
+		if !slices.Contains(target.usable, wrapper) {
+			servers++
+			unusable = append(unusable, wrapper)
+		}
+	}
+	if unusable = sortedSet(unusable); len(unusable) > 0 {
+		report("T21", result{count: servers, names: unusable, values: map[string]string{"subject": enumeration("foreign data wrapper", unusable)}})
+	}
+	return findings
+}
+
+// missingRoles gives the roles in use that do not exist, and how many uses they have.
+func missingRoles(used, existing []string) (missing []string, uses int64) {
+	if len(existing) == 0 {
+		return nil, 0 // there is no server without roles: they are not known
+	}
+	for _, role := range used {
+		if !slices.Contains(existing, role) {
 			uses++
 			missing = append(missing, role)
 		}
 	}
-	if missing = sortedSet(missing); len(missing) > 0 {
-		report("T13", result{count: uses, names: missing, values: map[string]string{"subject": subject("Role", missing, "does", "do")}})
-	}
-	if same := intersection(source.objects, target.objects); len(same) > 0 && !target.own {
-		report("T18", result{count: int64(len(same)), names: same, values: map[string]string{"detail": enumerated(same)}})
-	}
-	return findings
+	return sortedSet(missing), uses
 }
 
 // compareExtensions looks for the source's languages and extensions on the target.
@@ -340,9 +407,26 @@ func intersection(a, b []string) []string {
 // subject makes "Role 'a' does" or "Roles 'a', 'b' do".
 func subject(kind string, names []string, one, many string) string {
 	if len(names) == 1 {
-		return kind + " " + quoted(names) + " " + one
+		many = one
 	}
-	return kind + "s " + quoted(names) + " " + many
+	return enumeration(kind, names) + " " + many
+}
+
+// enumeration makes "schema 'a'" or "schemas 'a', 'b'".
+func enumeration(kind string, names []string) string {
+	if len(names) == 1 {
+		return kind + " " + quoted(names)
+	}
+	return kind + "s " + quoted(names)
+}
+
+// withoutKind takes the kind off names such as "relation public.a".
+func withoutKind(names []string) []string {
+	bare := make([]string, len(names))
+	for n, name := range names {
+		_, bare[n], _ = strings.Cut(name, " ")
+	}
+	return sortedSet(bare)
 }
 
 func quoted(names []string) string {

@@ -46,6 +46,8 @@ func connectReason(err error) string {
 		switch refused.Code {
 		case invalidPassword:
 			return "password authentication failed"
+		case invalidAuthorization:
+			return "the server does not admit the login, or not from here or without TLS"
 		case noSuchDatabase:
 			return "no such database"
 		default:
@@ -96,17 +98,28 @@ func (i *inspection) checkReplication(ctx context.Context) {
 		}
 	}
 	if errors.Is(err, errSlotLimit) {
-		if !i.found("S14") && !i.found("S15") {
-			finding := i.catalog["S15"].finding(result{})
-			finding.Text = "Long-running transactions delay the start of the replication (no replication slot could be made in 10 s)"
-			i.findings = append(i.findings, finding)
-		}
+		i.checkRunningTransactions(ctx)
 		return
 	}
-	finding := i.catalog["S06"].finding(result{})
-	finding.Text = "Replication cannot be started on the source (" + reason(err) + ")"
-	finding.Hint = "See that the address leads to the server itself and not to a connection pool."
-	i.findings = append(i.findings, finding)
+	i.report("S78", result{values: map[string]string{"detail": reason(err)}})
+}
+
+// checkRunningTransactions names the transactions that a new slot waits for. Everybody may see their
+// locks, but not when they began.
+func (i *inspection) checkRunningTransactions(ctx context.Context) {
+	if i.found("S14") {
+		return // prepared transactions do not end by themselves
+	}
+	const runningSQL = `
+SELECT count(*), (array_agg('process ' || pid ORDER BY pid))[1:10]
+FROM pg_locks
+WHERE locktype = 'transactionid' AND mode = 'ExclusiveLock' AND granted AND pid <> pg_backend_pid()`
+	var r result
+	if err := i.queryRow(ctx, runningSQL, []any{&r.count, &r.names}); err != nil {
+		i.fail("S79", err)
+		return
+	}
+	i.report("S79", r)
 }
 
 // explained says whether an earlier finding is the reason for a slot that could not be made.
@@ -155,6 +168,10 @@ func tryReplication(ctx context.Context, dialer Dialer) error {
 	return err
 }
 
+// snapshotProbes is how many connections must find the snapshot. An address that leads to two servers
+// is found out with a probability of 15 in 16.
+const snapshotProbes = 4
+
 // checkSnapshot sees whether other connections reach the same server: they import a snapshot.
 func (i *inspection) checkSnapshot(ctx context.Context) {
 	if i.found("S04") {
@@ -167,7 +184,7 @@ func (i *inspection) checkSnapshot(ctx context.Context) {
 		if err := tx.QueryRow(ctx, "SELECT pg_export_snapshot()", pgx.QueryExecModeExec).Scan(&snapshot); err != nil {
 			return err
 		}
-		for range 2 {
+		for range snapshotProbes {
 			if err := importSnapshot(ctx, i.dialer, snapshot); err != nil {
 				return err
 			}

@@ -3,5 +3,5 @@
 -- severity: critical
 -- since: 10
 -- text: Parameter wal_level is '{detail}' (must be 'logical')
--- hint: Have the operator set wal_level to logical, or prepare the source with: cf update-service SOURCE -c '{"prepare_migration": "true"}'
+-- hint: Run "cf update-service INSTANCE -c '{"prepare_migration": "true"}'" for the source, then create a new service key if the old one still fails.
 SELECT CASE WHEN current_setting('wal_level') <> 'logical' THEN 1 ELSE 0 END, current_setting('wal_level'), NULL::text[]

@@ -3,7 +3,7 @@
 -- severity: warning
 -- since: 10
 -- text: Tables with REPLICA IDENTITY NOTHING ({count:table} found)
--- hint: Set REPLICA IDENTITY DEFAULT or FULL, unless rows are only ever inserted.
+-- hint: Nothing needs to be done: they get another identity for the time of the migration.
 SELECT count(*), '', (array_agg(name ORDER BY name))[1:10]
 FROM (
     SELECT t.oid::regclass::text AS name

@@ -8,11 +8,8 @@ SELECT count(*), '', (array_agg(name ORDER BY name))[1:10]
 FROM (
     SELECT t.oid::regclass::text AS name
     FROM {{user_tables}} t
-    WHERE t.relkind = 'r'
-        AND NOT EXISTS (
-            SELECT 1 FROM pg_index i
-            WHERE i.indrelid = t.oid
-                AND (i.indisprimary OR i.indisunique AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL))
+    WHERE t.relkind = 'r' AND t.relpersistence = 'p'
+        AND NOT EXISTS (SELECT 1 FROM {{usable_keys}} k WHERE k.indrelid = t.oid)
         AND EXISTS (
             SELECT 1 FROM pg_attribute a
             WHERE a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped

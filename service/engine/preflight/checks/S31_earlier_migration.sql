@@ -3,7 +3,7 @@
 -- severity: critical
 -- since: 10
 -- text: Objects of an earlier migration exist ({detail})
--- hint: Delete the earlier replication, or drop these objects when it is gone already.
+-- hint: Run 'cf pg-migrate delete-replication' for the earlier migration, or drop these objects if it is gone already.
 SELECT count(*), coalesce(string_agg(name, ', ' ORDER BY name) FILTER (WHERE number <= 3), '')
         || CASE WHEN count(*) > 3 THEN ', ...' ELSE '' END,
     (array_agg(name ORDER BY name))[1:10]

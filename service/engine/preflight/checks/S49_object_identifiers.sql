@@ -7,7 +7,8 @@
 SELECT count(*), '', (array_agg(name ORDER BY name))[1:10]
 FROM (
     SELECT t.oid::regclass || '.' || quote_ident(a.attname) AS name
-    FROM {{user_tables}} t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
-    WHERE a.atttypid IN ('regclass'::regtype, 'regproc'::regtype, 'regprocedure'::regtype, 'regoper'::regtype,
-        'regoperator'::regtype, 'regtype'::regtype, 'regrole'::regtype)
+    FROM {{user_tables}} t
+        JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
+        JOIN pg_type y ON y.oid = a.atttypid
+    WHERE y.typnamespace = 'pg_catalog'::regnamespace AND y.typname LIKE 'reg%'
 ) AS found
