@@ -278,12 +278,9 @@ func (s *Service) find(ctx context.Context, token string, names cloudfoundry.Nam
 	return m, s.refresh(ctx, m, names, access, false)
 }
 
-// refresh stores the credentials when they are others than before. Those of a migration that has ended were deleted, and
-// are stored again only for its removal.
+// refresh stores the credentials when they are others than before; removal says that they are needed even if the migration
+// has completed.
 func (s *Service) refresh(ctx context.Context, m *state.Migration, names cloudfoundry.Names, access cloudfoundry.Access, removal bool) error {
-	if m.ReplicationStatus == Completed && !m.RemovalRequested && !removal {
-		return nil
-	}
 	now, err := json.Marshal(credentials{access.Source, access.Target})
 	if err != nil {
 		return fmt.Errorf("storing credentials: %w", err)
@@ -292,7 +289,7 @@ func (s *Service) refresh(ctx context.Context, m *state.Migration, names cloudfo
 	if err == nil && string(before) == string(now) {
 		return nil
 	}
-	return s.store.SaveCredentials(ctx, m.ID, stateNames(names), now)
+	return s.store.SaveCredentials(ctx, m.ID, stateNames(names), now, removal)
 }
 
 // change changes the caller's migration while its row is held; removal says that it will need its credentials again.

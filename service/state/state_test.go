@@ -120,7 +120,7 @@ func TestCredentialsAreSealedAndKeysRotate(t *testing.T) {
 	if got, err := both.Credentials(t.Context(), "00000001"); err != nil || string(got) != password {
 		t.Errorf("with both keys: %q, %v", got, err)
 	}
-	if err := both.SaveCredentials(t.Context(), "00000001", state.Names{}, []byte("changed")); err != nil {
+	if err := both.SaveCredentials(t.Context(), "00000001", state.Names{}, []byte("changed"), false); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := first.Credentials(t.Context(), "00000001"); err == nil || strings.Contains(err.Error(), "changed") {
@@ -160,6 +160,18 @@ func TestCredentialsAreForgotten(t *testing.T) {
 	}
 	if _, err := s.Credentials(t.Context(), "00000001"); !errors.Is(err, state.ErrNotFound) {
 		t.Errorf("after they were forgotten: %v", err)
+	}
+	// A call that began before the end, and comes too late, brings nothing back.
+	if _, err := s.Pool().Exec(t.Context(), `UPDATE migrations SET replication_status = 'COMPLETED'`); err != nil {
+		t.Fatal(err)
+	}
+	for _, removal := range []bool{false, true} {
+		if err := s.SaveCredentials(t.Context(), "00000001", state.Names{}, []byte(password), removal); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Credentials(t.Context(), "00000001"); errors.Is(err, state.ErrNotFound) == removal {
+			t.Errorf("after the end, for a removal %t: %v", removal, err)
+		}
 	}
 	if _, err := s.Credentials(t.Context(), "ffffffff"); !errors.Is(err, state.ErrNotFound) {
 		t.Errorf("of no migration: %v", err)

@@ -280,13 +280,19 @@ func (s *Store) RequestRemoval(ctx context.Context, tx pgx.Tx, id string, cleanT
 	return s.exec(ctx, tx, "requesting a removal", sql, id, cleanTarget)
 }
 
-// SaveCredentials replaces the credentials and the names.
-func (s *Store) SaveCredentials(ctx context.Context, id string, names Names, credentials []byte) error {
+// SaveCredentials replaces the credentials and the names. Those of a migration that has completed were deleted, and come
+// back only for its removal.
+func (s *Store) SaveCredentials(ctx context.Context, id string, names Names, credentials []byte, removal bool) error {
 	sealed, err := s.sealer.seal(credentials, id)
 	if err != nil {
 		return err
 	}
-	return s.exec(ctx, s.pool, "storing credentials", `UPDATE migrations SET credentials = $2, names = $3 WHERE id = $1`, id, sealed, names)
+	// The row decides, and not what the caller has read of it before: the migration may have completed since then.
+	const sql = `
+UPDATE migrations
+SET credentials = $2, names = $3
+WHERE id = $1 AND (replication_status <> 'COMPLETED' OR removal_requested OR $4)`
+	return s.exec(ctx, s.pool, "storing credentials", sql, id, sealed, names, removal)
 }
 
 // Credentials opens the credentials. Error: ErrNotFound when there are none.
