@@ -86,7 +86,7 @@ func (r *Replication) attempt(ctx context.Context, healthy *time.Time) error {
 // own connections, so that what was a passing fault is simply tried again.
 func (r *Replication) firstContact(ctx context.Context, err error) error {
 	// A migration that another worker or attempt may have begun is not ended by a database that is away for a while.
-	if r.migration.Epoch > 1 || r.begun() {
+	if r.begun() {
 		return err
 	}
 	source, target, dbErr := r.migration.Databases(ctx)
@@ -99,11 +99,11 @@ func (r *Replication) firstContact(ctx context.Context, err error) error {
 	return err
 }
 
-// begun says whether this run has seen the target's ledger.
+// begun says whether this worker has made something, or an earlier one may have.
 func (r *Replication) begun() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.tables) > 0
+	return r.prepared || r.migration.Epoch > 1
 }
 
 // check makes the preflight check; critical findings are a *Failure.
@@ -117,9 +117,10 @@ func (r *Replication) check(ctx context.Context, source, target Database) error 
 	}
 	texts := append(report.Texts(preflight.Source, preflight.Critical), report.Texts(preflight.Target, preflight.Critical)...)
 	return &Failure{
-		Code:    CodePreflightCritical,
-		Message: "The preflight check found critical issues: " + strings.Join(texts, "; "),
-		Hint:    "Mend them ('cf pg-migrate preflight-check' shows them all), then delete the replication and create it again.",
+		Code:      CodePreflightCritical,
+		Message:   "The preflight check found critical issues: " + strings.Join(texts, "; "),
+		Hint:      "Mend them ('cf pg-migrate preflight-check' shows them all), then delete the replication and create it again.",
+		Untouched: !r.begun(),
 	}
 }
 
@@ -176,6 +177,9 @@ func (a *attempt) begin(ctx context.Context) (*base, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.mu.Lock()
+	a.prepared = true
+	a.mu.Unlock()
 	if err := a.capture.Prepare(ctx, tables); err != nil {
 		return nil, err
 	}

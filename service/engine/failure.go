@@ -9,6 +9,8 @@ type Failure struct {
 	Message string
 	Hint    string // what the user can do; may be empty
 	Err     error  // the cause; may be nil
+	// Untouched says that nothing was made on either database, so that there is nothing to remove.
+	Untouched bool
 }
 
 // The codes of a Failure.

@@ -441,3 +441,22 @@ func TestLoginsThatAreMembersOfTheOwner(t *testing.T) {
 		t.Errorf("the target's tables are owned by %s", owners)
 	}
 }
+
+func TestACriticalIssueEndsTheReplicationBeforeAnythingIsChanged(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	p.source = postgres.ForTest(t, sourceMajor).NewDatabase(t, false) // may not replicate
+	execute(t, p.source, `CREATE TABLE a (id int); CREATE TABLE b (id int PRIMARY KEY)`)
+	before, beforeTarget := p.sourceState(t), dumpSchema(t, p.target)
+	err := p.run(t).ended(t)
+	wantFailure(t, err, engine.CodePreflightCritical, "has no replication privilege")
+	if f := engine.AsFailure(err); f == nil || !f.Untouched {
+		t.Errorf("the failure does not say that nothing was made: %+v", f)
+	}
+	if after := p.sourceState(t); after != before {
+		t.Errorf("the source was\n%s\nand is\n%s", before, after)
+	}
+	if after := dumpSchema(t, p.target); after != beforeTarget {
+		t.Errorf("the target differs:\n%s", diff(beforeTarget, after))
+	}
+}

@@ -27,6 +27,7 @@ type Replication struct {
 
 	mu       sync.Mutex // guards what follows
 	phase    Phase
+	prepared bool // something may have been made on the source
 	warnings []string
 	tables   map[uint32]*tableState // by OID on the source
 	copyFrom time.Time              // when the copy of this run began, zero before

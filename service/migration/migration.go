@@ -33,6 +33,8 @@ type Failure struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
+	// Untouched says that nothing was made on either database, so that a removal needs neither.
+	Untouched bool `json:"untouched,omitempty"`
 }
 
 // Replication is how a replication stands.

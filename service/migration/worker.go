@@ -311,6 +311,14 @@ func (d *drive) completed(ctx context.Context, r Runner, f *finalizing, progress
 
 // remove takes the migration away. It goes on trying: a migration that is gone for the user must be gone from the source.
 func (d *drive) remove(ctx context.Context, m *state.Migration) error {
+	failed, err := decode[Failure](m.ReplicationFailure)
+	if err != nil {
+		return err
+	}
+	if failed != nil && failed.Untouched {
+		d.event(ctx, "removed")
+		return d.lease.Delete(ctx)
+	}
 	for pause := removalPause; ; pause = min(2*pause, removalPauseMax) {
 		err := d.engine.Remove(ctx, d.migration(m.Opened), m.CleanTarget)
 		if err == nil {
@@ -353,7 +361,7 @@ func (d *drive) event(ctx context.Context, event string, detail ...string) {
 // toFailure gives an error's texts for the user.
 func toFailure(err error) *Failure {
 	if f := engine.AsFailure(err); f != nil {
-		return &Failure{Code: f.Code, Message: f.Message, Hint: f.Hint}
+		return &Failure{Code: f.Code, Message: f.Message, Hint: f.Hint, Untouched: f.Untouched}
 	}
 	return &Failure{Code: "INTERNAL", Message: "The service met an error that it does not know", Hint: "Ask the operator of the service to look into its log."}
 }
