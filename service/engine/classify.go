@@ -95,7 +95,7 @@ func transientConnection(err error) bool {
 // unreachable makes the Failure of a database that did not come back.
 func unreachable(err error) *Failure {
 	f := &Failure{
-		Code:    CodeSourceUnreachable,
+		Code:    CodeUnreachable,
 		Message: "A database could not be reached for too long: " + err.Error(),
 		Err:     err,
 		Hint:    "Check both service instances and both service keys. The replication slot on the source is kept: delete the replication if it is not wanted any more.",

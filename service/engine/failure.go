@@ -16,8 +16,7 @@ type Failure struct {
 // The codes of a Failure.
 const (
 	CodePreflightCritical  = "PREFLIGHT_CRITICAL"
-	CodeSourceUnreachable  = "SOURCE_UNREACHABLE"
-	CodeTargetUnreachable  = "TARGET_UNREACHABLE"
+	CodeUnreachable        = "DATABASE_UNREACHABLE"
 	CodeLoginRefused       = "LOGIN_REFUSED"
 	CodeSlotLost           = "SLOT_LOST"
 	CodeSchemaCopy         = "SCHEMA_COPY"

@@ -326,7 +326,7 @@ func (f *finalization) copyDeferred(ctx context.Context) error {
 
 // verify compares the content of every table on both sides. The source is fenced and nothing is applied.
 func (f *finalization) verify(ctx context.Context) error {
-	sides := verify.Sides{SourceMajor: major(f.source), TargetMajor: major(f.target)}
+	sides := verify.Sides{SourceMajor: catalog.Major(f.source), TargetMajor: catalog.Major(f.target)}
 	var different []string
 	err := sides.Compare(ctx, f.live.source.Connect, f.live.target.Connect, f.live.tables, f.engine.Settings.CopyWorkers, func(r verify.Result) {
 		state := Validated
@@ -353,12 +353,6 @@ func (f *finalization) verify(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-func major(conn *pgx.Conn) int {
-	var major int
-	_, _ = fmt.Sscanf(conn.PgConn().ParameterStatus("server_version"), "%d", &major)
-	return major
 }
 
 // open makes the target ready in one transaction, whose commit is the point of no return. Just before it, triggers on the

@@ -156,7 +156,7 @@ func (s Source) publish(ctx context.Context, tables []catalog.Table) error {
 	}
 	if !exists {
 		publish := "insert, update, delete, truncate"
-		if s.major() < 11 {
+		if catalog.Major(s.Conn) < 11 {
 			publish = "insert, update, delete"
 		}
 		sql := "CREATE PUBLICATION " + s.slot() + " FOR TABLE " + s.schema() + "." + BeatTable + " WITH (publish = '" + publish + "')"
@@ -189,12 +189,6 @@ func (s Source) publish(ctx context.Context, tables []catalog.Table) error {
 		}
 	}
 	return nil
-}
-
-func (s Source) major() int {
-	var major int
-	_, _ = fmt.Sscanf(s.Conn.PgConn().ParameterStatus("server_version"), "%d", &major)
-	return major
 }
 
 // Beat writes the next heartbeat and gives its number. Its commit is the marker that a later one of the stream is compared with.

@@ -14,6 +14,14 @@ type Querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
+// Major is the major version of conn's server, as it says at the start of a session. A server always does; 0 would be one
+// that is none.
+func Major(conn *pgx.Conn) int {
+	var major int
+	_, _ = fmt.Sscanf(conn.PgConn().ParameterStatus("server_version"), "%d", &major) // "18.4 (Debian …)" or "19beta1"
+	return major
+}
+
 // Identity is the replica identity of a table, as pg_class.relreplident has it.
 type Identity string
 
