@@ -3,6 +3,8 @@ package commands
 import (
 	"context"
 	"fmt"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/api"
 )
 
 func deleteReplicationCommand() Command {
@@ -41,13 +43,13 @@ func (o *deleteReplicationOptions) run(ctx context.Context, i *invocation) error
 	if err != nil {
 		return err
 	}
-	stays := fmt.Sprintf("What was copied stays in %s.", m.target.TargetInstance)
-	if o.cleanTarget {
-		stays = fmt.Sprintf("All that it created in %s is dropped, with the data.", m.target.TargetInstance)
+	// What deleting means depends on how far the migration is. Who cannot say it now is asked to delete all the same.
+	status, err := m.Replication(ctx, m.names)
+	if err != nil && ctx.Err() != nil {
+		return err
 	}
-	if err := o.confirm(ctx, i, fmt.Sprintf(
-		"This stops the replication from %s to %s in %s and removes what it left in %s. %s\nReally delete the replication?",
-		m.target.SourceInstance, m.target.TargetInstance, i.where(), m.target.SourceInstance, stays)); err != nil {
+	completed := status == string(api.ReplicationCompleted)
+	if err := o.confirm(ctx, i, o.question(i, m, completed)); err != nil {
 		return err
 	}
 	i.banner("Deleting the replication", m.target)
@@ -56,10 +58,29 @@ func (o *deleteReplicationOptions) run(ctx context.Context, i *invocation) error
 	}); err != nil {
 		return err
 	}
-	if *i.result.Deleted {
+	switch {
+	case *i.result.Deleted && completed:
+		i.Streams.Next("forget the target with '%s target --unset'", i.Program)
+	case *i.result.Deleted:
 		i.Streams.Next("start again with '%s create-replication --wait', or forget the target with '%s target --unset'", i.Program, i.Program)
-	} else {
+	default:
 		i.Streams.Next("wait until it is gone with '%s delete-replication -f --wait'", i.Program)
 	}
 	return nil
+}
+
+// question names what is destroyed, and where.
+func (o *deleteReplicationOptions) question(i *invocation, m *migration, completed bool) string {
+	source, target := m.target.SourceInstance, m.target.TargetInstance
+	text := fmt.Sprintf("This stops the replication from %s to %s in %s and removes what it left in %s. ", source, target, i.where(), source)
+	switch {
+	case completed:
+		text = fmt.Sprintf("The migration from %s to %s in %s is completed. This removes what it left in %s, which accepts writes again then. %s keeps its data.",
+			source, target, i.where(), source, target)
+	case o.cleanTarget:
+		text += fmt.Sprintf("All that it created in %s is dropped, with the data.", target)
+	default:
+		text += fmt.Sprintf("What was copied stays in %s.", target)
+	}
+	return text + "\nReally delete the replication?"
 }

@@ -54,7 +54,11 @@ func Execute(ctx context.Context, environment *Environment, args []string) int {
 	}
 	if err != nil {
 		i.result.Error = i.describe(err)
-		i.Streams.Failed(i.result.Error.Message, i.result.Error.Hint)
+		if i.result.Error.Code == Cancelled { // as the user wanted it
+			i.Streams.Note("%s", i.result.Error.Message)
+		} else {
+			i.Streams.Failed(i.result.Error.Message, i.result.Error.Hint)
+		}
 		if i.result.Error.Code == Usage {
 			i.printUsage(command)
 		}

@@ -28,7 +28,7 @@ func TestCtrlCWhileWaiting(t *testing.T) {
 			args = append(args, "--json")
 		}
 		status := w.runIn(ctx, args...)
-		want := "Stopped. The finalization goes on at the service. Look again with 'cf pg-migrate finalization'.\n"
+		want := "\nStopped. The finalization goes on at the service. Look again with 'cf pg-migrate finalization'.\n"
 		if status != 1 || !strings.HasSuffix(w.err.String(), want) {
 			t.Errorf("%d, %s", status, w.err.String())
 		}
@@ -42,7 +42,7 @@ func TestCtrlCInARequest(t *testing.T) {
 	for line, args := range map[string]string{
 		"GET /v1/replication":     "replication",
 		"POST /v1/replication":    "create-replication",
-		"DELETE /v1/replication":  "delete-replication -f",
+		"DELETE /v1/replication":  "delete-replication -f", // which looks first
 		"GET /v1/preflight-check": "preflight-check",
 		"POST /v1/finalization":   "create-finalization",
 		"DELETE /v1/finalization": "delete-finalization -f",
@@ -54,8 +54,9 @@ func TestCtrlCInARequest(t *testing.T) {
 		if status := w.runIn(ctx, strings.Fields(args)...); status != 1 || time.Since(began) > 10*time.Second {
 			t.Errorf("%s: %d", line, status)
 		}
-		if n := len(w.api.Requests()); n != 1 || !strings.Contains(w.err.String(), "Stopped.") {
-			t.Errorf("%s: %d requests, %s", line, n, w.err.String())
+		asked := w.api.Requests()
+		if w.api.Asked(line) != 1 || asked[len(asked)-1].Line != line || !strings.Contains(w.err.String(), "Stopped.") {
+			t.Errorf("%s: %v, %s", line, asked, w.err.String())
 		}
 		if strings.HasPrefix(line, "POST") && !strings.Contains(w.err.String(), "If the service has taken it on") {
 			t.Errorf("%s: %s", line, w.err.String())

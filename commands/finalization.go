@@ -117,9 +117,9 @@ func (v *finalizationView) conclude() error {
 		if v.progress != nil {
 			reason = v.progress.Error
 		}
-		return v.finalization().failed(reason, fmt.Sprintf(
-			"%s can be written again and the replication goes on: restart your applications with it. Mend the cause, then try again with '%s create-finalization --wait'.",
-			quote(v.target.SourceInstance), v.Program))
+		return v.finalization().failed(v.invocation, reason,
+			quote(v.target.SourceInstance)+" can be written again and the replication goes on: restart your applications with it.",
+			fmt.Sprintf("Mend the cause, then try again with '%s create-finalization --wait'.", v.Program))
 	default:
 		v.Streams.Note("This version of the plugin does not know the status %q.", ui.Clean(v.status))
 	}

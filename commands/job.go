@@ -46,15 +46,20 @@ func (j job) unknown(i *invocation, status string) *Failure {
 	}
 }
 
-// failed says why a job is FAILED. reason is nil where the service does not tell.
-func (j job) failed(reason *api.Failure, hint string) *Failure {
-	f := &Failure{Code: MigrationFailed, Message: fmt.Sprintf("The %s failed.", j.noun), Hint: hint}
+// failed says why a job is FAILED. reason is nil where the service does not tell; consequence says what that means for
+// the source, cure what to do unless the service knows better.
+func (j job) failed(i *invocation, reason *api.Failure, consequence, cure string) *Failure {
+	f := &Failure{Code: MigrationFailed, Message: fmt.Sprintf("The %s failed.", j.noun), Hint: consequence + " " + cure}
 	if reason == nil {
 		return f
 	}
 	f.Message = fmt.Sprintf("The %s failed: %s", j.noun, reason.Message)
-	if reason.Hint != nil && *reason.Hint != "" {
-		f.Hint = *reason.Hint + " " + hint
+	switch {
+	case reason.Hint == nil || *reason.Hint == "":
+	case i.namesNext(*reason.Hint):
+		f.Hint = consequence + " " + *reason.Hint
+	default:
+		f.Hint = consequence + " " + *reason.Hint + " " + cure
 	}
 	return f
 }

@@ -32,7 +32,8 @@ func TestParse(t *testing.T) {
 		"delete-replication -f --clean-target":      &deleteReplicationOptions{deletion{force: true}, true},
 		"delete-finalization --wait -f":             &deleteFinalizationOptions{deletion{waiting{wait: true}, true}},
 		"finalization":                              &finalizationOptions{},
-		"tables":                                    &tablesOptions{},
+		"tables":                                    &tablesOptions{sort: "name"},
+		"tables --all --sort=size":                  &tablesOptions{sort: "size", all: true},
 		"version":                                   &versionOptions{},
 	} {
 		args := strings.Fields(line)

@@ -126,9 +126,9 @@ func (v *replicationView) conclude() error {
 		if v.progress != nil {
 			reason = v.progress.Error
 		}
-		return v.replication().failed(reason, fmt.Sprintf(
-			"%s is untouched and can be used. Mend the cause, then start again with '%s delete-replication --clean-target' and '%s create-replication --wait'.",
-			quote(v.target.SourceInstance), v.Program, v.Program))
+		return v.replication().failed(v.invocation, reason,
+			quote(v.target.SourceInstance)+" is untouched and can be used.",
+			fmt.Sprintf("Mend the cause, then start again with '%s delete-replication --clean-target' and '%s create-replication --wait'.", v.Program, v.Program))
 	default:
 		v.Streams.Note("This version of the plugin does not know the status %q.", ui.Clean(v.status))
 	}

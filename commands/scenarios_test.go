@@ -1,6 +1,7 @@
 package commands_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -80,6 +81,15 @@ func TestScenarios(t *testing.T) {
 	copying := object{"bytes_per_second": 85_000_000, "estimated_end": "2026-11-21T12:00:17Z"}
 	failure := object{"error": object{"code": "PREFLIGHT_CRITICAL", "message": "Table public.t has an unlogged copy.", "hint": "Drop it."}}
 
+	differing := []object{
+		{"schema": "a", "name": "few", "phase": "DEFERRED", "rows_copied": 1, "rows_total": 1, "bytes_copied": 9000, "bytes_total": 9000, "inserts": 1, "updates": 0, "deletes": 0, "validation": "VALIDATED"},
+		{"schema": "a", "name": "many", "phase": "REPLICATING", "rows_copied": 100, "rows_total": 100, "bytes_copied": 500, "bytes_total": 500, "inserts": 0, "updates": 2, "deletes": 7, "validation": "NOT_VALIDATED"},
+		{"schema": "b", "name": "other", "phase": "COPYING", "rows_copied": 3, "rows_total": 30, "bytes_copied": 70, "bytes_total": 700, "inserts": 0, "updates": 3, "deletes": 0, "validation": "MISMATCHED"},
+	}
+	var many []object
+	for n := range 27 {
+		many = append(many, table(fmt.Sprintf("t%02d", n), "REPLICATING", 100, 100))
+	}
 	for name, test := range map[string]struct {
 		args     string
 		terminal bool
@@ -156,9 +166,12 @@ func TestScenarios(t *testing.T) {
 		"delete replication declined":           {args: "delete-replication --clean-target", terminal: true, stdin: "\r\n"},
 		"delete replication confirmed":          {args: "delete-replication", terminal: true, stdin: "Yes\r\n", answers: answers{"DELETE /v1/replication": one(clienttest.Accepted())}},
 		"delete replication wait": {args: "delete-replication -f --wait --json", answers: answers{
-			"DELETE /v1/replication": one(clienttest.Accepted()), getReplication: {clienttest.Status("RUNNING"), clienttest.Problem(404, "NOT_FOUND", "gone")},
+			"DELETE /v1/replication": one(clienttest.Accepted()), getReplication: {clienttest.Status("RUNNING"), clienttest.Status("RUNNING"), clienttest.Problem(404, "NOT_FOUND", "gone")},
 		}},
-		"delete replication none":        {args: "delete-replication -f"},
+		"delete replication none": {args: "delete-replication -f"},
+		"delete replication completed": {args: "delete-replication --wait", terminal: true, stdin: "y\n", answers: answers{
+			"DELETE /v1/replication": one(clienttest.Accepted()), getReplication: {clienttest.Status("COMPLETED"), clienttest.Problem(404, "NOT_FOUND", "gone")},
+		}},
 		"delete replication key missing": {args: "delete-replication -f", answers: answers{"DELETE /v1/replication": one(clienttest.Problem(404, "NAME_NOT_FOUND", "service key \"k1\" does not exist"))}},
 		"delete replication no route":    {args: "delete-replication -f", answers: answers{"DELETE /v1/replication": one(clienttest.NoRoute())}},
 		"delete replication answer lost": {args: "delete-replication -f --json", answers: answers{"DELETE /v1/replication": one(clienttest.HTML(502))}},
@@ -210,9 +223,17 @@ func TestScenarios(t *testing.T) {
 		"tables narrow": {args: "tables", terminal: true, answers: answers{getProgress: one(progress("RUNNING", "copying", object{
 			"tables": []object{table("a_table_with_a_name_that_is_far_too_long_for_a_terminal", "REPLICATING", 5, 5)},
 		}))}, prepare: func(w *world) { w.streams.Width = func() int { return 40 } }},
-		"tables json":        {args: "tables --json", answers: answers{getProgress: one(progress("RUNNING", "copying", object{"tables": []object{table("orders", "COPYING", 1, 2)}}))}},
-		"tables not offered": {args: "tables", answers: answers{getReplication: one(clienttest.Status("RUNNING"))}},
-		"tables missing":     {args: "tables"},
+		"tables json":          {args: "tables --json", answers: answers{getProgress: one(progress("RUNNING", "copying", object{"tables": []object{table("orders", "COPYING", 1, 2)}}))}},
+		"tables not offered":   {args: "tables", answers: answers{getReplication: one(clienttest.Status("RUNNING"))}},
+		"tables missing":       {args: "tables"},
+		"tables by changes":    {args: "tables --sort changes", answers: answers{getProgress: one(progress("IN-SYNC", "in-sync", object{"tables": differing}))}},
+		"tables by size":       {args: "tables --sort=size", answers: answers{getProgress: one(progress("IN-SYNC", "in-sync", object{"tables": differing}))}},
+		"tables by rows":       {args: "tables --sort rows", answers: answers{getProgress: one(progress("IN-SYNC", "in-sync", object{"tables": differing}))}},
+		"tables by phase":      {args: "tables --sort phase", answers: answers{getProgress: one(progress("IN-SYNC", "in-sync", object{"tables": differing}))}},
+		"tables by validation": {args: "tables --sort validation", answers: answers{getProgress: one(progress("IN-SYNC", "in-sync", object{"tables": differing}))}},
+		"tables by nonsense":   {args: "tables --sort colour"},
+		"tables many":          {args: "tables", terminal: true, answers: answers{getProgress: one(progress("IN-SYNC", "in-sync", object{"tables": many}))}},
+		"tables many all":      {args: "tables --all", terminal: true, answers: answers{getProgress: one(progress("IN-SYNC", "in-sync", object{"tables": many}))}},
 
 		"target":      {args: "target"},
 		"target json": {args: "target --json"},

@@ -1,8 +1,11 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/api"
 	"github.com/cf-pg-migrate/cf-pg-migrate/client"
@@ -14,16 +17,62 @@ const mostTables = 1_000_000
 func tablesCommand() Command {
 	return Command{
 		Name:     "tables",
-		Synopses: []string{""},
+		Synopses: []string{"[--sort ORDER] [--all]"},
 		Summary:  "Show the statistics of the replication table by table",
-		Details:  "Not every migration service offers them.",
-		make:     func() options { return &tablesOptions{} },
+		Details: "On a terminal it shows the first 25 in their order; a file, a pipe and --json get all of them.\n" +
+			"Not every migration service offers statistics.",
+		make: func() options { return &tablesOptions{sort: "name"} },
 	}
 }
 
-type tablesOptions struct{}
+// shownTables is how many tables a terminal gets without --all.
+const shownTables = 25
 
-func (o *tablesOptions) flags() []Flag { return nil }
+type tablesOptions struct {
+	sort string
+	all  bool
+}
+
+func (o *tablesOptions) flags() []Flag {
+	return []Flag{
+		{Name: "sort", Value: "ORDER", Text: "Order: " + strings.Join(orders(), ", "), set: func(value string) error {
+			if !slices.Contains(orders(), value) {
+				return usageError("--sort %q is not an order; there are %s.", value, strings.Join(orders(), ", "))
+			}
+			o.sort = value
+			return nil
+		}},
+		switchFlag("all", "", "Show all tables on a terminal, too", &o.all),
+	}
+}
+
+// orders are the values of --sort.
+func orders() []string { return []string{"name", "size", "rows", "changes", "phase", "validation"} }
+
+// phases and validations put first what is of most interest.
+var (
+	phases      = []api.TablePhase{api.TableCopying, api.TableIndexing, api.TablePending, api.TableReplicating, api.TableDeferred}
+	validations = []api.ValidationState{api.Mismatched, api.ValidationPending, api.NotValidated, api.Validated}
+)
+
+// compareTables tells which of two tables stands first in an order. The service gives them by name, and a stable sort
+// leaves equal ones like that.
+func compareTables(order string, a, b api.TableProgress) int {
+	switch order {
+	case "size":
+		return cmp.Compare(b.BytesTotal, a.BytesTotal)
+	case "rows":
+		return cmp.Compare(b.RowsTotal, a.RowsTotal)
+	case "changes":
+		return cmp.Compare(b.Inserts+b.Updates+b.Deletes, a.Inserts+a.Updates+a.Deletes)
+	case "phase":
+		return cmp.Compare(slices.Index(phases, a.Phase), slices.Index(phases, b.Phase))
+	case "validation":
+		return cmp.Compare(slices.Index(validations, a.Validation), slices.Index(validations, b.Validation))
+	default:
+		return cmp.Or(cmp.Compare(a.Schema, b.Schema), cmp.Compare(a.Name, b.Name))
+	}
+}
 
 func (o *tablesOptions) names(names []string) error { return noNames(names) }
 
@@ -40,8 +89,13 @@ func (o *tablesOptions) run(ctx context.Context, i *invocation) error {
 	}); err != nil {
 		return i.noTables(ctx, m, err)
 	}
+	slices.SortStableFunc(progress.Tables, func(a, b api.TableProgress) int { return compareTables(o.sort, a, b) })
 	i.result.Status, i.result.Progress = string(progress.Status), progress
-	i.Streams.Tables(progress, i.Clock.Now())
+	most := len(progress.Tables)
+	if i.Streams.OutTerminal && !o.all {
+		most = shownTables
+	}
+	i.Streams.Tables(progress, i.Clock.Now(), most)
 	return nil
 }
 

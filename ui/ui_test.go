@@ -377,9 +377,9 @@ func TestResults(t *testing.T) {
 			"1 table, 1 row in the source: all equal",
 		},
 		"tables": {
-			func(s *Streams) { s.Tables(*replication, noon) },
-			[]string{"s.t     replicating       0%      5    0 B   validated", "tables:   1, 1 replicating\n"},
-			"tables:   1, 1 replicating",
+			func(s *Streams) { s.Tables(*replication, noon, 10) },
+			[]string{"s.t     replicating     100%      5    0 B   validated", "tables:       1, 1 replicating\n"},
+			"validation:   1 validated",
 		},
 		"preflight": {
 			func(s *Streams) {
