@@ -54,6 +54,11 @@ generate: ## write api/types.gen.go from api/openapi.yaml
 demo: ## move a real database with the real cf CLI; KEEP=1 leaves all running, SAMPLE=FILE moves your dump
 	@go run ./demo $(if $(KEEP),-keep) $(if $(SAMPLE),-sample '$(SAMPLE)')
 
+.PHONY: release
+release: $(BIN)/cyclonedx-gomod ## build the files of a release into .build/release; VERSION=v1.2.3 names it
+	rm -rf .build/release
+	go run ./release -version '$(VERSION)' -out .build/release -sbom-tool $<
+
 .PHONY: clean
 clean: ## remove what was built here
 	rm -rf .build
@@ -61,6 +66,11 @@ clean: ## remove what was built here
 # Each tool is built once from the version that its module pins.
 $(BIN)/oapi-codegen: tools/go.mod
 	go build -C tools -o ../$@ github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen
+	@touch $@
+
+# What the SBOMs say of the tool that wrote them must not depend on where it was built.
+$(BIN)/cyclonedx-gomod: tools/cyclonedx-gomod/go.mod
+	CGO_ENABLED=0 go build -C tools/cyclonedx-gomod -trimpath -buildvcs=false -o ../../$@ github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
 	@touch $@
 
 $(BIN)/golangci-lint: tools/golangci-lint/go.mod
