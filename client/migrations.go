@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strconv"
@@ -109,7 +110,7 @@ func (c *Migrations) ReplicationProgress(ctx context.Context, m api.Instances, l
 		r.query["cursor"] = cursor
 	}
 	return read(ctx, c.sender, r, func(p api.ReplicationProgress) string {
-		return missing("status", string(p.Status)) + missing("phase", p.Phase)
+		return cmp.Or(missing("status", string(p.Status)), missing("phase", p.Phase))
 	})
 }
 
@@ -125,7 +126,7 @@ func missing(name, value string) string {
 	if value != "" {
 		return ""
 	}
-	return name + " is missing. "
+	return name + " is missing"
 }
 
 // get is the request that reads a resource of a migration.

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/client/clienttest"
 	"github.com/cf-pg-migrate/cf-pg-migrate/commands"
+	"github.com/cf-pg-migrate/cf-pg-migrate/commands/schematest"
 	"github.com/cf-pg-migrate/cf-pg-migrate/ui"
 )
 
@@ -67,11 +69,18 @@ func (w *world) run(args ...string) int {
 }
 
 func (w *world) runIn(ctx context.Context, args ...string) int {
-	return commands.Execute(ctx, &commands.Environment{
+	before := w.out.Len()
+	status := commands.Execute(ctx, &commands.Environment{
 		Program: "cf pg-migrate", Version: "1.2.3", UserAgent: "cf-pg-migrate/1.2.3",
 		Streams: w.streams, Session: w.session, Store: w.store, Clock: w.clock,
 		Getenv: func(name string) string { return w.env[name] },
 	}, args)
+	if slices.Contains(args, "--json") && w.streams.Out == w.out { // else what was written is lost on purpose
+		if err := schematest.Validate("../docs/json.md", w.out.Bytes()[before:]); err != nil {
+			w.t.Errorf("%v: %v", args, err)
+		}
+	}
+	return status
 }
 
 // transcript is all that came out, with addresses that are the same in each run.

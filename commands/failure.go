@@ -139,8 +139,11 @@ func (i *invocation) rights() string {
 }
 
 // sentence makes a sentence of an error's text.
-func sentence(err error) string {
-	text := []rune(err.Error())
+func sentence(err error) string { return ended(err.Error()) }
+
+// ended makes a sentence of a text.
+func ended(message string) string {
+	text := []rune(message)
 	if len(text) == 0 {
 		return ""
 	}

@@ -53,7 +53,7 @@ func (j job) failed(i *invocation, reason *api.Failure, consequence, cure string
 	if reason == nil {
 		return f
 	}
-	f.Message = fmt.Sprintf("The %s failed: %s", j.noun, reason.Message)
+	f.Message = ended(fmt.Sprintf("The %s failed: %s", j.noun, reason.Message))
 	switch {
 	case reason.Hint == nil || *reason.Hint == "":
 	case i.namesNext(*reason.Hint):

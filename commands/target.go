@@ -109,6 +109,9 @@ func (o *targetOptions) forget(i *invocation) error {
 
 func (o *targetOptions) save(ctx context.Context, i *invocation) error {
 	i.result.Target = &TargetDocument{Instances: i.instances(*o.target)}
+	if found, err := i.address(); err == nil { // not needed to save names
+		i.result.Target.API = found.url.String()
+	}
 	if !o.noCheck {
 		i.banner("Looking up the migration", *o.target)
 		if err := o.lookUp(ctx, i); err != nil {
@@ -120,9 +123,6 @@ func (o *targetOptions) save(ctx context.Context, i *invocation) error {
 	}
 	i.Streams.OK()
 	i.Streams.Next("check both databases with '%s preflight-check'", i.Program)
-	if found, err := i.address(); err == nil { // not needed to save names
-		i.result.Target.API = found.url.String()
-	}
 	return nil
 }
 

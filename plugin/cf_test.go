@@ -20,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/client/clienttest"
+	"github.com/cf-pg-migrate/cf-pg-migrate/commands/schematest"
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/foundation"
 )
 
@@ -76,6 +77,41 @@ func newFoundation(ctx context.Context) (*foundation.Foundation, string, func() 
 	return f, address, stop, err
 }
 
+// sameEachRun is the cf of the scripts: the real one, with the addresses and the home of this run replaced by those that
+// a reader expects, so that outputs are compared whole. The documents of --json are kept for [validate].
+const sameEachRun = `#!/bin/sh
+folder=$(mktemp -d)
+"$CF" "$@" >"$folder/out" 2>"$folder/err"
+status=$?
+migrations=${SCRIPTED:-$PG_MIGRATE_API}
+sed -i "s,$migrations,https://pg-migrate.cf.example.com,g; s,${migrations#*//},pg-migrate.cf.example.com,g" "$folder/out" "$folder/err"
+sed -i "s,$API,https://api.cf.example.com,g; s,${API#*//},api.cf.example.com,g; s,$CF_HOME,HOME,g" "$folder/out" "$folder/err"
+cat "$folder/out"
+cat "$folder/err" >&2
+for argument; do
+	if [ "$argument" = --json ]; then cp "$folder/out" "$(mktemp "$DOCUMENTS/XXXXXX")"; break; fi
+done
+rm -r "$folder"
+exit $status
+`
+
+// validate checks documents that --json printed against the schema of docs/json.md.
+func validate(t *testing.T, folder string) {
+	files, err := filepath.Glob(filepath.Join(folder, "*"))
+	if err != nil {
+		t.Error(err)
+	}
+	for _, file := range files {
+		document, err := os.ReadFile(file)
+		if err == nil {
+			err = schematest.Validate("../docs/json.md", document)
+		}
+		if err != nil {
+			t.Errorf("%v in\n%s", err, document)
+		}
+	}
+}
+
 type (
 	apiKey        struct{}
 	foundationKey struct{}
@@ -107,19 +143,27 @@ func TestScripts(t *testing.T) {
 				}
 			})
 			env.Values[apiKey{}], env.Values[foundationKey{}] = api, f
-			env.Setenv("PATH", filepath.Dir(cf)+string(filepath.ListSeparator)+env.Getenv("PATH"))
-			env.Setenv("CF_HOME", env.WorkDir)
+			env.Setenv("CF_HOME", filepath.Join(env.WorkDir, "home"))
 			env.Setenv("API", address)
+			env.Setenv("CF", cf)
 			env.Setenv("PLUGIN", binary)
 			env.Setenv("PG_MIGRATE_API", api.URL)
-			return nil
+			bin, documents := filepath.Join(env.WorkDir, ".bin"), filepath.Join(env.WorkDir, ".documents")
+			env.Setenv("PATH", bin+string(filepath.ListSeparator)+env.Getenv("PATH"))
+			env.Setenv("DOCUMENTS", documents)
+			env.Defer(func() { validate(t, documents) })
+			for _, folder := range []string{bin, documents, env.Getenv("CF_HOME")} {
+				if err := os.Mkdir(folder, 0o700); err != nil {
+					return err
+				}
+			}
+			return os.WriteFile(filepath.Join(bin, "cf"), []byte(sameEachRun), 0o700)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"login":      login,
 			"api":        answer,
 			"asked":      asked,
 			"foundation": act,
-			"same":       same,
 		},
 	})
 }
@@ -133,38 +177,50 @@ func login(ts *testscript.TestScript, _ bool, _ []string) {
 	}
 }
 
-// answer sets what the API answers to a request: api GET /v1/replication ANSWER..., where an answer is a status word,
-// accepted, html, noroute, reset, truncated, redirect, NUMBER:CODE:TEXT or @FILE with JSON.
+// answer sets what the API answers to a request: api GET /v1/replication ANSWER...
 func answer(ts *testscript.TestScript, _ bool, args []string) {
 	var answers []clienttest.Answer
 	for _, word := range args[2:] {
-		file, isFile := strings.CutPrefix(word, "@")
-		parts := strings.SplitN(word, ":", 3)
-		status, err := strconv.Atoi(parts[0])
-		switch {
-		case isFile:
-			answers = append(answers, clienttest.Answer{Status: http.StatusOK, Type: "application/json", Body: ts.ReadFile(file)})
-		case err == nil && len(parts) == 3:
-			answers = append(answers, clienttest.Problem(status, parts[1], parts[2]))
-		case word == "accepted":
-			answers = append(answers, clienttest.Accepted())
-		case word == "html":
-			answers = append(answers, clienttest.HTML(http.StatusOK))
-		case word == "noroute":
-			answers = append(answers, clienttest.NoRoute())
-		case word == "reset":
-			answers = append(answers, clienttest.Reset())
-		case word == "truncated":
-			answers = append(answers, clienttest.Truncated())
-		case word == "redirect":
-			answers = append(answers, clienttest.Redirect("https://login.example.com/"))
-		case word == strings.ToUpper(word):
-			answers = append(answers, clienttest.Status(word))
-		default:
-			ts.Fatalf("unknown answer %q", word)
-		}
+		answer, err := parseAnswer(word, func(file string) (string, error) { return ts.ReadFile(file), nil })
+		ts.Check(err)
+		answers = append(answers, answer)
 	}
 	ts.Value(apiKey{}).(*clienttest.API).On(args[0]+" "+args[1], answers...)
+}
+
+// parseAnswer reads an answer: a status word, accepted, html, empty, large, noroute, reset, truncated, redirect,
+// NUMBER:CODE:TEXT or @FILE with JSON.
+func parseAnswer(word string, read func(file string) (string, error)) (clienttest.Answer, error) {
+	file, isFile := strings.CutPrefix(word, "@")
+	parts := strings.SplitN(word, ":", 3)
+	status, err := strconv.Atoi(parts[0])
+	switch {
+	case isFile:
+		text, err := read(file)
+		return clienttest.Answer{Status: http.StatusOK, Type: "application/json", Body: text}, err
+	case err == nil && len(parts) == 3:
+		return clienttest.Problem(status, parts[1], parts[2]), nil
+	case word == "accepted":
+		return clienttest.Accepted(), nil
+	case word == "empty":
+		return clienttest.Answer{Status: http.StatusOK, Type: "application/json"}, nil
+	case word == "large":
+		return clienttest.Large(5 << 20), nil
+	case word == "html":
+		return clienttest.HTML(http.StatusOK), nil
+	case word == "noroute":
+		return clienttest.NoRoute(), nil
+	case word == "reset":
+		return clienttest.Reset(), nil
+	case word == "truncated":
+		return clienttest.Truncated(), nil
+	case word == "redirect":
+		return clienttest.Redirect("https://login.example.com/"), nil
+	case word == strings.ToUpper(word):
+		return clienttest.Status(word), nil
+	default:
+		return clienttest.Answer{}, fmt.Errorf("unknown answer %q", word)
+	}
 }
 
 // asked fails unless the API was asked that often: asked N GET /v1/replication.
@@ -190,20 +246,6 @@ func act(ts *testscript.TestScript, _ bool, args []string) {
 		f.SetOutage(status)
 	default:
 		ts.Fatalf("foundation cannot %s", args[0])
-	}
-}
-
-// same compares stdout or stderr with a file, with the addresses of this run made the same in each run.
-func same(ts *testscript.TestScript, _ bool, args []string) {
-	text := ts.ReadFile(args[0])
-	for name, variable := range map[string]string{"API": "PG_MIGRATE_API", "CF_API": "API", "CF_HOME": "CF_HOME"} {
-		if value := ts.Getenv(variable); value != "" {
-			text = strings.ReplaceAll(text, value, name)
-			text = strings.ReplaceAll(text, strings.TrimPrefix(value, "http://"), name)
-		}
-	}
-	if want := ts.ReadFile(args[1]); text != want {
-		ts.Fatalf("%s is not %s:\n%s", args[0], args[1], text)
 	}
 }
 

@@ -12,7 +12,11 @@ import (
 // Confirm asks a question on Err and reads the answer from In; anything but y or yes is No. It returns early with the
 // context's cause.
 func (s *Streams) Confirm(ctx context.Context, question string) (bool, error) {
-	fmt.Fprintf(s.Err, "%s [y/N]: ", question)
+	var lines []string
+	for _, line := range strings.Split(question+" [y/N]:", "\n") {
+		lines = append(lines, wrap(line, s.ErrWidth())...)
+	}
+	fmt.Fprint(s.Err, strings.Join(lines, "\n")+" ")
 	type answer struct {
 		text string
 		err  error

@@ -52,7 +52,11 @@ func ReplicationState(status string, progress *api.ReplicationProgress, now time
 	if strings.EqualFold(status, progress.Phase) {
 		parts = parts[:1]
 	}
-	for _, part := range []string{copied(progress), rate(progress, now), lag(progress)} {
+	more := []string{copied(progress), rate(progress, now)}
+	if behind := lag(progress); behind != "" { // what was copied is of no interest any more
+		more = []string{behind}
+	}
+	for _, part := range more {
 		if part != "" {
 			parts = append(parts, part)
 		}
