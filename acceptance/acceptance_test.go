@@ -71,6 +71,10 @@ func build(t *testing.T) programs {
 
 func TestScripts(t *testing.T) {
 	p := build(t)
+	release, err := filepath.Abs("../docs/examples/release.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
@@ -86,6 +90,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("API", w.serviceURL)
 			env.Setenv("PLUGIN", p.plugin)
 			env.Setenv("PASSWORD", w.password)
+			env.Setenv("RELEASE", release)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -116,6 +121,7 @@ type world struct {
 	log            *logFile
 	password       string
 	secrets        []string
+	shop           shop
 }
 
 const (
@@ -151,6 +157,7 @@ func newWorld(t *testing.T, p programs) (*world, error) {
 		},
 		Offerings: []foundation.OfferingConfig{{Name: "postgresql-db", Broker: "postgres-broker", Plans: []foundation.PlanConfig{{Name: "small"}}}},
 		Instances: []foundation.InstanceConfig{instance(sourceInstance, source), instance(targetInstance, target)},
+		Apps:      []foundation.AppConfig{{Name: "shop", Organization: organization, Space: space, Program: &w.shop}},
 	})
 	if err != nil {
 		return nil, err
@@ -376,6 +383,8 @@ func same(ts *testscript.TestScript, negated bool, args []string) {
 //	foundation token-lifetime 20s
 //	foundation revoke-tokens
 //	foundation outage STATUS                  0 ends it
+//	foundation shop running|stopped           fails unless the app is that
+//	foundation orders source|target           fails unless every order that the app took is there
 func actFoundation(ts *testscript.TestScript, _ bool, args []string) {
 	f := of(ts).foundation
 	switch args[0] {
@@ -404,6 +413,16 @@ func actFoundation(ts *testscript.TestScript, _ bool, args []string) {
 		_, err := fmt.Sscan(args[1], &status)
 		ts.Check(err)
 		f.SetOutage(status)
+	case "shop":
+		if running := f.App(organization, space, "shop").Running(); running != (args[1] == "running") {
+			ts.Fatalf("the shop runs: %v", running)
+		}
+	case "orders":
+		found, err := of(ts).shop.find(context.Background(), of(ts).side(ts, args[1]).URL())
+		ts.Check(err)
+		if taken := of(ts).shop.taken.Load(); found != taken {
+			ts.Fatalf("the %s has %d orders of the %d that were taken", args[1], found, taken)
+		}
 	default:
 		ts.Fatalf("the foundation cannot %s", args[0])
 	}
