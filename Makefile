@@ -19,7 +19,7 @@ TIMEOUT  ?= 30m
 # Go itself knows best what has changed.
 .PHONY: help
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build the plugin and the service into .build/bin
@@ -58,6 +58,11 @@ demo: ## move a real database with the real cf CLI; KEEP=1 leaves all running, S
 release: $(BIN)/cyclonedx-gomod ## build the files of a release into .build/release; VERSION=v1.2.3 names it
 	rm -rf .build/release
 	go run ./release -version '$(VERSION)' -out .build/release -sbom-tool $<
+
+.PHONY: bench-plugin
+bench-plugin: ## measure what the plugin adds to an empty plugin and the service's answer, medians of 20 runs
+	@fixtures/cf/install.sh >/dev/null
+	go test ./plugin -run '^$$' -bench StartUp -benchtime 20x
 
 .PHONY: clean
 clean: ## remove what was built here

@@ -27,7 +27,7 @@ import (
 var update = flag.Bool("update", false, "write the outputs in the scripts anew")
 
 // build builds the plugin as it is released.
-func build(t *testing.T) string {
+func build(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "cf_cli_pg_migrate_plugin")
 	command := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w -X main.version=v1.2.3", "-o", path, "..")
@@ -39,7 +39,7 @@ func build(t *testing.T) string {
 }
 
 // installCF gives the path of the real cf CLI.
-func installCF(t *testing.T) string {
+func installCF(t testing.TB) string {
 	t.Helper()
 	path, err := exec.CommandContext(t.Context(), "../fixtures/cf/install.sh").Output()
 	if err != nil {
@@ -250,7 +250,7 @@ func act(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // home is a cf home with the plugin and a login, for tests that talk to cf by themselves.
-func home(t *testing.T, api *clienttest.API) (run func(args ...string) *exec.Cmd) {
+func home(t testing.TB, api *clienttest.API) (run func(args ...string) *exec.Cmd) {
 	t.Helper()
 	cf, binary := installCF(t), build(t)
 	f, address, stop, err := newFoundation(t.Context())
