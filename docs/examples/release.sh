@@ -34,8 +34,6 @@ elif [[ $status != COMPLETED ]]; then
 	fail "The finalization is '$status', $app is stopped. Ask 'cf pg-migrate finalization': if FAILED start $app, if COMPLETED bind it to $target first."
 fi
 
-# The source refuses writes now, so that some brokers cannot drop the app's login there. Without the replication they can.
-cf unbind-service "$app" "$source" --wait ||
-	{ cf pg-migrate delete-replication -f --wait && cf unbind-service "$app" "$source" --wait; }
+cf unbind-service "$app" "$source" --wait
 cf bind-service "$app" "$target" --wait
 cf start "$app"

@@ -365,8 +365,12 @@ func TestAWorkerThatDiesInTheFinalizationLeavesNoFence(t *testing.T) {
 	if err := again.ended(t); err != nil {
 		t.Errorf("a finished migration that is run again ends with %v", err)
 	}
-	if readOnly := query(t, p.source, `SHOW default_transaction_read_only`); readOnly != "on" {
+	// Brokers write to the catalog: the setting is given back, and what refuses writes is a trigger on each table.
+	if readOnly := query(t, p.source, `SHOW default_transaction_read_only`); readOnly != "off" {
 		t.Errorf("default_transaction_read_only is %s after the migration", readOnly)
+	}
+	if refused := query(t, p.source, `SELECT count(*) FROM pg_trigger WHERE tgname = '_pgmig_refuse'`); refused != "2" {
+		t.Errorf("writes are refused by triggers on %s tables of 2", refused)
 	}
 	if err := p.engine.Remove(t.Context(), p.migration, true); err != nil {
 		t.Fatal(err)

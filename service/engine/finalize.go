@@ -529,6 +529,9 @@ func (f *finalization) refreshViews(ctx context.Context, tx pgx.Tx) error {
 // the fence on the source, which keeps late writers from losing what they write there, and our schema with its records.
 func (a *attempt) release(ctx context.Context, f *fence.Fence) error {
 	f.Release(ctx)
+	if err := f.Settle(ctx, a.source); err != nil {
+		return err
+	}
 	if err := a.capture.DropSlot(ctx, a.from.ConnectReplication); err != nil {
 		return err
 	}

@@ -1,6 +1,6 @@
 // Package fence keeps writers off the source while a migration is finalized, in three layers: the database becomes
 // read-only by default and its sessions are ended; the tables are locked against writes, which is the proof; and before the
-// locks are let go after a success, triggers refuse writes that come too late. Reading goes on all the time.
+// locks are let go after a success, triggers refuse writes that come too late, and stay. Reading goes on all the time.
 package fence
 
 import (
@@ -281,16 +281,36 @@ WHERE name = 'default_transaction_read_only'`
 // Lift makes the source writable again: it drops the triggers and gives the database its old setting back. It is idempotent,
 // and does nothing when our schema is not there.
 func (f *Fence) Lift(ctx context.Context, conn *pgx.Conn) error {
-	var records bool
-	if err := conn.QueryRow(ctx, "SELECT pg_catalog.to_regclass($1) IS NOT NULL", f.in("{schema}.settings")).Scan(&records); err != nil {
-		return fmt.Errorf("looking for the fence on the source: %w", err)
-	}
-	if !records {
-		return nil
+	records, err := f.records(ctx, conn)
+	if err != nil || !records {
+		return err
 	}
 	if _, err := conn.Exec(ctx, f.in("DROP FUNCTION IF EXISTS {schema}.refuse() CASCADE")); err != nil {
 		return fmt.Errorf("dropping the triggers that refuse writes on the source: %w", err)
 	}
+	return f.restoreSetting(ctx, conn)
+}
+
+// Settle leaves of a fence that Harden has made last its triggers alone, and gives the database its old setting back:
+// brokers write to the catalog, and could not remove a login from a database that is read-only. It is idempotent.
+func (f *Fence) Settle(ctx context.Context, conn *pgx.Conn) error {
+	records, err := f.records(ctx, conn)
+	if err != nil || !records {
+		return err
+	}
+	return f.restoreSetting(ctx, conn)
+}
+
+// records tells whether our schema, which holds what the fence has to restore, is on the source.
+func (f *Fence) records(ctx context.Context, conn *pgx.Conn) (found bool, err error) {
+	if err := conn.QueryRow(ctx, "SELECT pg_catalog.to_regclass($1) IS NOT NULL", f.in("{schema}.settings")).Scan(&found); err != nil {
+		return false, fmt.Errorf("looking for the fence on the source: %w", err)
+	}
+	return found, nil
+}
+
+// restoreSetting gives the database the setting back that ReadOnly recorded.
+func (f *Fence) restoreSetting(ctx context.Context, conn *pgx.Conn) error {
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		var old *string
 		switch err := tx.QueryRow(ctx, f.in(oldReadOnlySQL)).Scan(&old); {
