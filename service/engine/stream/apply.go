@@ -28,6 +28,8 @@ const (
 // Counts are the changes applied to one table. They are safe for concurrent use.
 type Counts struct {
 	Inserts, Updates, Deletes atomic.Int64
+	// Changed is the commit LSN of the newest change, TRUNCATE included; 0: there was none.
+	Changed atomic.Uint64
 }
 
 // Table is a table that is replicated.
@@ -39,6 +41,7 @@ type Table struct {
 
 // MismatchError says that an update or a delete did not find exactly one row: the target is not what the source was.
 type MismatchError struct {
+	OID       uint32 // of the table on the source
 	Table     string
 	Operation string
 	Rows      int64
@@ -50,6 +53,7 @@ func (e *MismatchError) Error() string {
 
 // RefusedError says that the target refused a change.
 type RefusedError struct {
+	OID       uint32 // of the table on the source; 0: several tables
 	Table     string
 	Operation string
 	Err       error
@@ -96,6 +100,7 @@ type Apply struct {
 	opened       time.Time
 	final, end   pglogrepl.LSN // of the source transaction that is read, and of the last whole one
 	nonce        int64         // of the last heartbeat in the open target transaction
+	gate         gate
 
 	flushed atomic.Uint64
 	beat    atomic.Int64
@@ -107,6 +112,7 @@ type expectation struct {
 	prepared  bool
 	oneRow    bool
 	commit    bool
+	oid       uint32
 	table     string
 	operation string
 }
@@ -157,17 +163,30 @@ func (a *Apply) consume(ctx context.Context, receive *receiver, received <-chan 
 		case m = <-receive.queue:
 		default:
 			// Nothing waits: what is there is committed, so that the target is never behind without need.
-			if a.transactions > 0 && a.betweenTransactions() {
-				if err := a.commit(ctx); err != nil {
+			moved := a.gate.next()
+			if a.betweenTransactions() {
+				if a.transactions > 0 {
+					if err := a.commit(ctx); err != nil {
+						return err
+					}
+				}
+				if err := a.pass(ctx, a.Flushed(), received); err != nil {
 					return err
 				}
 			}
 			select {
 			case m = <-receive.queue:
+			case <-moved:
+				continue
 			case <-received:
 				return errReceiverEnded
 			case <-ctx.Done():
 				return ctx.Err()
+			}
+		}
+		if begin, ok := m.change.(*pglogrepl.BeginMessage); ok {
+			if err := a.pass(ctx, begin.FinalLSN, received); err != nil {
+				return err
 			}
 		}
 		err := a.handle(ctx, m)
@@ -260,6 +279,7 @@ func (a *Apply) row(oid uint32, apply func(*relation) error) error {
 	if a.final < r.from {
 		return nil
 	}
+	r.counts.Changed.Store(uint64(a.final))
 	return apply(r)
 }
 
@@ -346,7 +366,7 @@ func (a *Apply) send(ctx context.Context, r *relation, s shape, sql func() strin
 	if !known {
 		name = fmt.Sprintf("s%d", len(a.prepared)+1)
 		a.pipeline.SendPrepare(name, sql(), nil)
-		if err := a.expect(expectation{prepared: true, table: r.table.String(), operation: operation}, 0); err != nil {
+		if err := a.expect(expectation{prepared: true, oid: r.table.OID, table: r.table.String(), operation: operation}, 0); err != nil {
 			return err
 		}
 		a.prepared[s] = name
@@ -356,7 +376,7 @@ func (a *Apply) send(ctx context.Context, r *relation, s shape, sql func() strin
 		size += len(v)
 	}
 	a.pipeline.SendQueryPrepared(name, values, nil, nil)
-	return a.expect(expectation{oneRow: true, table: r.table.String(), operation: operation}, size)
+	return a.expect(expectation{oneRow: true, oid: r.table.OID, table: r.table.String(), operation: operation}, size)
 }
 
 // begin opens a target transaction if none is open.
@@ -413,7 +433,7 @@ func (a *Apply) readOut() error {
 			return fmt.Errorf("the target answered %s to COMMIT", tag)
 		}
 		if e.oneRow && tag.RowsAffected() != 1 {
-			return &MismatchError{Table: e.table, Operation: e.operation, Rows: tag.RowsAffected()}
+			return &MismatchError{OID: e.oid, Table: e.table, Operation: e.operation, Rows: tag.RowsAffected()}
 		}
 	}
 	result, err := a.pipeline.GetResults()
@@ -434,7 +454,7 @@ func refused(e expectation, err error) error {
 		switch pg.Code[:2] {
 		case "08", "40", "53", "57", "58": // connection, rolled back, out of resources, operator, system
 		default:
-			return &RefusedError{Table: e.table, Operation: e.operation, Err: err}
+			return &RefusedError{OID: e.oid, Table: e.table, Operation: e.operation, Err: err}
 		}
 	}
 	return fmt.Errorf("applying changes to the target: %w", err)
