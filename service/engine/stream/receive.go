@@ -110,7 +110,7 @@ func (r *receiver) take(ctx context.Context, data []byte) (statusWanted bool, er
 			return false, fmt.Errorf("reading a message of the replication slot: %w", err)
 		}
 		// The connection uses its buffer again for the next message, and the decoded values point into it.
-		change, err := pglogrepl.Parse(append([]byte(nil), wal.WALData...))
+		change, err := decode(append([]byte(nil), wal.WALData...))
 		if err != nil {
 			return false, fmt.Errorf("decoding a message of the replication slot: %w", err)
 		}
@@ -118,6 +118,15 @@ func (r *receiver) take(ctx context.Context, data []byte) (statusWanted bool, er
 	default:
 		return false, fmt.Errorf("reading the replication slot: unknown message %q", data[0])
 	}
+}
+
+// decode is pglogrepl.Parse, which takes an INSERT into a table without columns for cut off: its row has no bytes.
+func decode(data []byte) (pglogrepl.Message, error) {
+	const emptyInsert = 8 // 'I', the table, 'N', the number of columns
+	if len(data) == emptyInsert && data[0] == byte(pglogrepl.MessageTypeInsert) {
+		data = append(data, 0) // a byte that is not read
+	}
+	return pglogrepl.Parse(data)
 }
 
 // put waits for room in the queue, and goes on sending the status meanwhile: a target that is busy with a large
