@@ -3,6 +3,7 @@ package schema
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -61,9 +62,18 @@ ORDER BY position`
 // sessionSQL is what pg_restore sets at the head of its scripts, as far as our sessions do not have it anyway.
 const sessionSQL = `SET LOCAL check_function_bodies = false`
 
+// statements are e.Statements in words that every server knows: pg_dump 18 names an operator's function by FUNCTION, which
+// version 10 does not know, and PROCEDURE is understood by all.
+func (e Entry) statements() string {
+	if e.Kind == "OPERATOR" {
+		return strings.Replace(e.Statements, " (\n    FUNCTION = ", " (\n    PROCEDURE = ", 1)
+	}
+	return e.Statements
+}
+
 // Create runs the statements of e on the target.
 func Create(ctx context.Context, tx pgx.Tx, e Entry) error {
-	if _, err := tx.Exec(ctx, sessionSQL+";\n"+e.Statements, pgx.QueryExecModeSimpleProtocol); err != nil {
+	if _, err := tx.Exec(ctx, sessionSQL+";\n"+e.statements(), pgx.QueryExecModeSimpleProtocol); err != nil {
 		return fmt.Errorf("creating %s on the target: %w", e, err)
 	}
 	return nil
