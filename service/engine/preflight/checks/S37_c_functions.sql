@@ -11,5 +11,7 @@ FROM (
         JOIN pg_language l ON l.oid = p.prolang
         JOIN pg_namespace n ON n.oid = p.pronamespace
     WHERE l.lanname IN ('c', 'internal') AND n.nspname !~ '^(pg_|_pgmig)' AND n.nspname <> 'information_schema'
-        AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
+        -- An aggregate counts as internal, and a range type comes with its constructors.
+        AND NOT EXISTS (SELECT 1 FROM pg_aggregate a WHERE a.aggfnoid = p.oid)
+        AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype IN ('e', 'i'))
 ) AS found

@@ -10,5 +10,7 @@ FROM (
     FROM pg_index i
         JOIN pg_class c ON c.oid = i.indexrelid
         JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE NOT (i.indisvalid AND i.indisready) AND n.nspname !~ '^(pg_|_pgmig)' AND n.nspname <> 'information_schema'
+    WHERE NOT (i.indisvalid AND i.indisready)
+        AND c.relkind = 'i' -- that of a partitioned table is invalid as long as a partition lacks it, and is migrated so
+        AND n.nspname !~ '^(pg_|_pgmig)' AND n.nspname <> 'information_schema'
 ) AS found
