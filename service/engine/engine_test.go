@@ -37,11 +37,15 @@ type pair struct {
 
 func newPair(t *testing.T) *pair {
 	t.Helper()
-	e := newEngine(t)
+	return newPairOf(t, sourceMajor, targetMajor)
+}
+
+func newPairOf(t *testing.T, source, target int) *pair {
+	t.Helper()
 	p := &pair{
-		source: postgres.ForTest(t, sourceMajor).NewDatabase(t, true),
-		target: postgres.ForTest(t, targetMajor).NewDatabase(t, false),
-		engine: e,
+		source: postgres.ForTest(t, source).NewDatabase(t, true),
+		target: postgres.ForTest(t, target).NewDatabase(t, false),
+		engine: newEngine(t),
 	}
 	p.migration = engine.Migration{
 		ID:    fmt.Sprintf("%08x", rand.Uint32()),
@@ -190,7 +194,7 @@ func dumpSchema(t *testing.T, l postgres.Login) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), program, "--schema-only", "--no-owner", "--no-acl", "--dbname="+l.URL())
+	cmd := exec.CommandContext(t.Context(), program, "--schema-only", "--no-owner", "--no-acl", "--no-publications", "--dbname="+l.URL())
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("pg_dump: %v\n%s", err, out)
