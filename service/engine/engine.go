@@ -25,6 +25,8 @@ type Settings struct {
 	PgRestore string
 	// CopyWorkers is how many tables are copied at once.
 	CopyWorkers int
+	// PartBytes is the size of the parts in which large tables are copied: those of twice this size and more.
+	PartBytes int64
 	// IndexWorkers is how many indexes are built at once.
 	IndexWorkers int
 	// Beat is how often the heartbeat is written to the source and the lag is measured.
@@ -45,6 +47,7 @@ func Defaults() Settings {
 		PgDump:            "pg_dump",
 		PgRestore:         "pg_restore",
 		CopyWorkers:       4,
+		PartBytes:         512 << 20,
 		IndexWorkers:      2,
 		Beat:              time.Second,
 		GiveUpAfter:       10 * time.Minute,

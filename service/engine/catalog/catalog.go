@@ -56,11 +56,13 @@ type Table struct {
 
 // Column is one column of a table.
 type Column struct {
-	Number    int16
-	Name      string
-	TypeOID   uint32
-	Type      string // as SQL, with its modifier, schema-qualified unless in pg_catalog
-	Generated bool   // GENERATED ALWAYS AS (expression): cannot be written
+	Number  int16
+	Name    string
+	TypeOID uint32
+	// BaseTypeOID is the type below a domain, which may be a domain again; else TypeOID.
+	BaseTypeOID uint32
+	Type        string // as SQL, with its modifier, schema-qualified unless in pg_catalog
+	Generated   bool   // GENERATED ALWAYS AS (expression): cannot be written
 }
 
 // SQLName gives the table's quoted, schema-qualified name.
@@ -125,7 +127,7 @@ func readColumns(ctx context.Context, q Querier, byOID map[uint32]*Table) error 
 		oid uint32
 		c   Column
 	)
-	_, err = pgx.ForEachRow(rows, []any{&oid, &c.Number, &c.Name, &c.TypeOID, &c.Type, &c.Generated}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&oid, &c.Number, &c.Name, &c.TypeOID, &c.BaseTypeOID, &c.Type, &c.Generated}, func() error {
 		if t := byOID[oid]; t != nil {
 			t.Columns = append(t.Columns, c)
 		}

@@ -2,7 +2,6 @@ package snapshot
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -32,18 +31,31 @@ const copyBuffer = 256 << 10
 
 const filenodeSQL = `SELECT coalesce(pg_catalog.pg_relation_filenode($1::oid), 0)`
 
-// Table copies t from source, a session that has imported the snapshot, into the table of the same name within tx. What the
-// target's table holds is removed first. It gives the number of rows. Errors: ErrRewritten.
-//
-// TRUNCATE in the same transaction allows FREEZE, which spares the target a later VACUUM of all rows (PostgreSQL manual, COPY).
+// Empty removes what the target's table holds.
+func Empty(ctx context.Context, tx pgx.Tx, t catalog.Table) error {
+	if _, err := tx.Exec(ctx, "TRUNCATE ONLY "+t.SQLName()); err != nil {
+		return fmt.Errorf("emptying table %s on the target: %w", t, err)
+	}
+	return nil
+}
+
+// Table copies a whole table: Empty, then Copy.
 func Table(ctx context.Context, source *pgx.Conn, tx pgx.Tx, t catalog.Table, count *Counter) (int64, error) {
+	if err := Empty(ctx, tx, t); err != nil {
+		return 0, err
+	}
+	return Copy(ctx, source, tx, Part{Table: t}, true, count)
+}
+
+// Copy copies a part from source, a session that has imported the snapshot, into the table of the same name within tx. It
+// gives the number of rows. frozen says that Empty was called in the same transaction, which spares the target a later VACUUM
+// of all rows (FREEZE, PostgreSQL manual, COPY). Errors: ErrRewritten.
+func Copy(ctx context.Context, source *pgx.Conn, tx pgx.Tx, p Part, frozen bool, count *Counter) (int64, error) {
+	t := p.Table
 	if err := checkFilenode(ctx, source, t); err != nil {
 		return 0, err
 	}
-	if _, err := tx.Exec(ctx, "TRUNCATE ONLY "+t.SQLName()); err != nil {
-		return 0, fmt.Errorf("emptying table %s on the target: %w", t, err)
-	}
-	columns := columnList(t)
+	from, to := statements(p, frozen)
 	pipe, feed := io.Pipe()
 	var (
 		read    int64
@@ -52,16 +64,15 @@ func Table(ctx context.Context, source *pgx.Conn, tx pgx.Tx, t catalog.Table, co
 	)
 	go func() {
 		defer close(done)
-		// COPY gives a message a row; the buffer makes big pieces of them.
-		buffer := bufio.NewWriterSize(&counting{feed, count}, copyBuffer)
-		tag, err := source.PgConn().CopyTo(ctx, buffer, "COPY "+t.SQLName()+columns+" TO STDOUT")
+		buffer := bufio.NewWriterSize(feed, copyBuffer)
+		tag, err := source.PgConn().CopyTo(ctx, &counting{buffer, count}, from)
 		if err == nil {
 			err = buffer.Flush()
 		}
 		read, readErr = tag.RowsAffected(), err
 		_ = feed.CloseWithError(err) // nil ends the data, an error makes the target roll back
 	}()
-	tag, writeErr := tx.Conn().PgConn().CopyFrom(ctx, pipe, "COPY "+t.SQLName()+columns+" FROM STDIN WITH (FREEZE)")
+	tag, writeErr := tx.Conn().PgConn().CopyFrom(ctx, pipe, to)
 	_ = pipe.CloseWithError(errRefused) // stops a source that still sends when the target refused
 	<-done
 	switch {
@@ -77,6 +88,35 @@ func Table(ctx context.Context, source *pgx.Conn, tx pgx.Tx, t catalog.Table, co
 	return written, checkFilenode(ctx, source, t)
 }
 
+// statements gives the COPY of each side.
+func statements(p Part, frozen bool) (from, to string) {
+	columns := columnList(p.Table)
+	list := ""
+	if columns != "" { // COPY has no syntax for an empty list, and needs none
+		list = " (" + columns + ")"
+	}
+	var options []string
+	if binary(p.Table) {
+		options = append(options, "FORMAT binary")
+	}
+	from = "COPY " + p.Table.SQLName() + list
+	if !p.Whole() {
+		from = "COPY (SELECT " + columns + " FROM ONLY " + p.Table.SQLName() + " WHERE " + p.where + ")"
+	}
+	from += " TO STDOUT" + with(options)
+	if frozen {
+		options = append(options, "FREEZE")
+	}
+	return from, "COPY " + p.Table.SQLName() + list + " FROM STDIN" + with(options)
+}
+
+func with(options []string) string {
+	if len(options) == 0 {
+		return ""
+	}
+	return " WITH (" + strings.Join(options, ", ") + ")"
+}
+
 func checkFilenode(ctx context.Context, source *pgx.Conn, t catalog.Table) error {
 	var filenode uint32
 	if err := source.QueryRow(ctx, filenodeSQL, t.OID).Scan(&filenode); err != nil {
@@ -89,20 +129,17 @@ func checkFilenode(ctx context.Context, source *pgx.Conn, t catalog.Table) error
 }
 
 // columnList names the columns that can be written: their order may differ between the sides, and COPY refuses generated
-// ones. COPY has no syntax for an empty list, and needs none.
+// ones.
 func columnList(t catalog.Table) string {
 	columns := t.Writable()
-	if len(columns) == 0 {
-		return ""
-	}
 	names := make([]string, len(columns))
 	for i, c := range columns {
 		names[i] = pgx.Identifier{c.Name}.Sanitize()
 	}
-	return " (" + strings.Join(names, ", ") + ")"
+	return strings.Join(names, ", ")
 }
 
-// counting counts bytes and, as COPY's text has one line a row, rows on their way.
+// counting counts what goes through. Servers send a message for each row, which is good enough for the progress.
 type counting struct {
 	to    io.Writer
 	count *Counter
@@ -111,6 +148,6 @@ type counting struct {
 func (c *counting) Write(p []byte) (int, error) {
 	n, err := c.to.Write(p)
 	c.count.Bytes.Add(int64(n))
-	c.count.Rows.Add(int64(bytes.Count(p[:n], []byte{'\n'})))
+	c.count.Rows.Add(1)
 	return n, err
 }
