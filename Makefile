@@ -35,6 +35,12 @@ fixtures: ## get what tests and the demo stand on: PostgreSQL servers and the cf
 test: fixtures ## run all tests with the race detector; PACKAGES and TESTS=REGEXP choose some
 	go test -race -timeout $(TIMEOUT) $(if $(TESTS),-run '$(TESTS)') $(or $(PACKAGES),./...)
 
+# In its folder, so that go prints what the test does while it runs.
+.PHONY: test-matrix
+test-matrix: ## migrate all kinds of objects between versions 10 to 18; PAIRS='10-18 15-15' chooses some
+	@fixtures/postgres/install.sh 10 11 12 13 14 15 16 17 18 >/dev/null
+	@go -C service/engine test -timeout $(TIMEOUT) -run '^TestMatrix' -parallel 2 -pairs '$(or $(PAIRS),all)'
+
 .PHONY: lint
 lint: $(BIN)/golangci-lint $(BIN)/oapi-codegen $(BIN)/govulncheck ## check style, house rules, generated code and known vulnerabilities
 	$(BIN)/golangci-lint run
@@ -58,6 +64,10 @@ demo: ## move a real database with the real cf CLI; KEEP=1 leaves all running, S
 release: $(BIN)/cyclonedx-gomod ## build the files of a release into .build/release; VERSION=v1.2.3 names it
 	rm -rf .build/release
 	go run ./release -version '$(VERSION)' -out .build/release -sbom-tool $<
+
+.PHONY: bench
+bench: ## move databases with ours and with other tools, side by side; FLAGS='-runs 1 -parts copy' chooses
+	go run ./benchmarks $(FLAGS)
 
 .PHONY: bench-plugin
 bench-plugin: ## measure what the plugin adds to an empty plugin and the service's answer, medians of 20 runs
