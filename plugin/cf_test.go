@@ -310,7 +310,7 @@ func TestCtrlC(t *testing.T) {
 		_, _ = all.ReadFrom(terminal) // ends with an error when both processes are gone
 		text <- all.String()
 	}()
-	waitFor(t, "a first look", func() bool { return api.Asked("GET /v1/replication") > 0 })
+	waitFor(t, "a second look", func() bool { return api.Asked("GET /v1/replication") > 1 }) // the spinner turns by then
 	if _, err := terminal.Write([]byte{3}); err != nil { // Ctrl-C
 		t.Fatal(err)
 	}
@@ -323,7 +323,7 @@ func TestCtrlC(t *testing.T) {
 		if strings.Count(strings.Join(strings.Fields(got), " "), want) != 1 {
 			t.Errorf("got %q", got)
 		}
-		if !strings.Contains(got, "\x1b[?25h") {
+		if strings.LastIndex(got, "\x1b[?25l") > strings.LastIndex(got, "\x1b[?25h") {
 			t.Error("the cursor stays hidden")
 		}
 	case <-time.After(20 * time.Second):
