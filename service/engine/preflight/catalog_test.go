@@ -116,6 +116,7 @@ func TestCompare(t *testing.T) {
 		languages: []string{"plperl", "plpython3u", "sql"}, extensions: map[string]string{"plpgsql": "1.0", "plperl": "1.0", "vector": "0.8.0", "hstore": "1.8"},
 		names: []string{"relation public.a", "relation public.b", "type public.a"}, policyRoles: []string{"y", "x", "x"}, mappingRoles: []string{"z", "x"},
 		lz4Columns: 1, foreignKeyBytes: 20 << 30, schemas: []string{"public", "s", "u"}, wrappers: []string{"w", "v", "w"}, special: []string{"cast a AS b"},
+		removed: []string{"column a", "operator b"}, removedIn: []int32{15, 16},
 	}
 	target := facts{
 		major: 15, system: "2 a", encoding: "UTF8", collation: "de_DE.utf8", roles: []string{"z"},
@@ -129,6 +130,7 @@ func TestCompare(t *testing.T) {
 	}
 	want := []string{
 		"S03 Target version 15 is older than source version 16",
+		"S86 Version 15 of the target does not know what version 16 knew (1 object found)",
 		"S39 Languages 'plperl', 'plpython3u' are not available on the target",
 		"S40 Extension 'hstore' is not available on the target",
 		"S41 Extension 'vector' version 0.8.0 is newer than the target's (0.5.1)",
@@ -155,7 +157,7 @@ func TestCompare(t *testing.T) {
 	}
 
 	// Of a target of which nothing could be found out, nothing is said.
-	source.foreignKeyBytes, source.lz4Columns = 0, 0
+	source.foreignKeyBytes, source.lz4Columns, source.removed = 0, 0, nil
 	if findings := compare(all, source, facts{major: 16}); len(findings) > 0 {
 		t.Errorf("got %+v", findings)
 	}

@@ -34,6 +34,7 @@ func inGo() []check {
 		{id: "S79", side: Source, severity: Warning, since: 10, text: "Running transactions delay the start of the replication (no slot could be made in 10 s, {count:transaction} found)", hint: "End these transactions before the replication starts."},
 		{id: "S81", side: Target, severity: Critical, since: 10, text: "Objects need a superuser on the target ({count:object} found)", hint: "Drop these objects from the source, or install the extension that they belong to."},
 		{id: "S83", side: Source, severity: Critical, since: 10, text: "pg_dump cannot be run", hint: "Have the operator of the migration service install pg_dump."},
+		{id: "S86", side: Target, severity: Critical, since: 10, text: "Version {target} of the target does not know what version {source} knew ({count:object} found)", hint: "Use other types, operators or functions on the source, or a target of an earlier version."},
 		{id: "T01", side: Target, severity: Critical, since: 10, text: "Cannot connect to the target database ({detail})", hint: "See that the service instance is running and its service key is valid."},
 		{id: "T02", side: Target, severity: Critical, since: 10, text: "Source and target are the same database", hint: "Use another service instance as the target."},
 		{id: "T08", side: Target, severity: Warning, since: 10, text: "Login cannot disable triggers (foreign keys of {detail} of tables are checked during the finalization)", hint: "Plan the time for it, in which the source cannot be written."},
@@ -70,6 +71,8 @@ type facts struct {
 	wrappers        []string // foreign data wrappers, one for each server that uses it
 	usable          []string // foreign data wrappers that the login may use, nil if unknown
 	special         []string // objects that only a superuser can create
+	removed         []string // objects that later versions do not know
+	removedIn       []int32  // the version in which each of them is not known any more
 	lz4Columns      int64
 	withoutLZ4      bool
 	foreignKeyBytes int64
@@ -107,6 +110,7 @@ func (i *inspection) collect(ctx context.Context, major int) (bool, error) {
 			question{"T22", 10, mappingRolesSQL, []any{&f.mappingRoles}},
 			question{"T21", 10, serverWrappersSQL, []any{&f.wrappers}},
 			question{"S81", 10, superuserObjectsSQL, []any{&f.special}},
+			question{"S86", 10, removedSQL, []any{&f.removed, &f.removedIn}},
 			question{"T15", 14, `SELECT count(*) FROM ` + userTables + ` t JOIN pg_attribute a ON a.attrelid = t.oid WHERE a.attcompression = 'l' AND NOT a.attisdropped`, []any{&f.lz4Columns}},
 			question{"T08", 10, `SELECT coalesce(sum(t.relpages), 0) * current_setting('block_size')::bigint FROM ` + userTables + ` t
 				WHERE EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conrelid = t.oid AND k.contype = 'f')`, []any{&f.foreignKeyBytes}},
@@ -232,6 +236,15 @@ func compare(all catalog, source, target facts) []Finding {
 	}
 	if target.major < source.major {
 		report("S03", result{values: map[string]string{"source": strconv.Itoa(source.major), "target": strconv.Itoa(target.major)}})
+	}
+	var removed []string
+	for n, name := range source.removed {
+		if target.major >= int(source.removedIn[n]) {
+			removed = append(removed, name)
+		}
+	}
+	if len(removed) > 0 {
+		report("S86", result{count: int64(len(removed)), names: removed, values: map[string]string{"source": strconv.Itoa(source.major), "target": strconv.Itoa(target.major)}})
 	}
 	findings = append(findings, compareExtensions(all, source, target)...)
 	if source.encoding != "" && target.encoding != "" && source.encoding != target.encoding {

@@ -92,6 +92,32 @@ SELECT coalesce(array_agg(w.fdwname::text), '{}')
 FROM pg_foreign_data_wrapper w
 WHERE has_foreign_data_wrapper_privilege(w.oid, 'USAGE')`
 
+	// removedSQL finds what later versions do not know, each with the version that does not: the release
+	// notes of 12 and 14 name it.
+	removedSQL = `
+SELECT coalesce(array_agg(name ORDER BY name), '{}'), coalesce(array_agg(version ORDER BY name), '{}')
+FROM (
+    SELECT 'pg_class'::regclass AS class, c.oid, 'column ' || c.oid::regclass || '.' || quote_ident(a.attname) AS name, 12 AS version
+    FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type t ON t.oid = a.atttypid
+    WHERE c.relkind IN ('r', 'p', 'c', 'v', 'm', 'f') AND c.relpersistence <> 't' AND NOT a.attisdropped AND a.attnum > 0
+        AND t.typnamespace = 'pg_catalog'::regnamespace AND t.typname ~ '^_?(abstime|reltime|tinterval)$'
+    UNION ALL
+    SELECT 'pg_operator'::regclass, o.oid, 'postfix operator ' || o.oid::regoperator, 14
+    FROM pg_operator o
+    WHERE o.oprright = 0
+    UNION ALL
+    SELECT 'pg_operator'::regclass, o.oid, 'operator ' || o.oid::regoperator, 14
+    FROM pg_operator o JOIN pg_proc p ON p.oid = o.oprcode
+    WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname ~ '^(array_(append|cat|prepend|positions?|remove|replace)|width_bucket)$'
+        AND 'anyarray'::regtype IN (o.oprleft, o.oprright)
+    UNION ALL
+    SELECT 'pg_proc'::regclass, g.aggfnoid, 'aggregate ' || g.aggfnoid::regprocedure, 14
+    FROM pg_aggregate g JOIN pg_proc p ON p.oid = g.aggtransfn
+    WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname ~ '^array_(append|cat|prepend)$' AND g.aggtranstype = 'anyarray'::regtype
+) AS objects
+WHERE oid >= 16384
+    AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = objects.class AND d.objid = objects.oid AND d.deptype = 'e')`
+
 	// superuserObjectsSQL finds what the manual's CREATE statements reserve for superusers. C functions,
 	// base types and extensions have checks of their own; objects below 16384 belong to the server.
 	superuserObjectsSQL = `
