@@ -195,9 +195,11 @@ func dumpSchema(t *testing.T, l postgres.Login) string {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), program, "--schema-only", "--no-owner", "--no-acl", "--no-publications", "--dbname="+l.URL())
-	out, err := cmd.CombinedOutput()
+	var warnings strings.Builder
+	cmd.Stderr = &warnings
+	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("pg_dump: %v\n%s", err, out)
+		t.Fatalf("pg_dump: %v\n%s", err, warnings.String())
 	}
 	return randomKey.ReplaceAllString(string(out), "")
 }
