@@ -59,6 +59,7 @@ func (r *Replication) attempt(ctx context.Context, healthy *time.Time) error {
 	*healthy = time.Now()
 
 	if progress.Stage == ledger.StageOpened {
+		a.unfenced() // a finalization that could not know whether it had opened the target
 		return a.release(ctx, &fence.Fence{Schema: capture.Schema(r.migration.ID), Dial: from.Connect})
 	}
 	var first *base
@@ -79,7 +80,7 @@ func (r *Replication) attempt(ctx context.Context, healthy *time.Time) error {
 	*healthy = time.Now()
 	err = a.stream(ctx)
 	*healthy = time.Now()
-	return err
+	return a.copyAgain(ctx, a.target, err)
 }
 
 // firstContact turns a connection that fails before anything was made into the preflight check's text; the check opens its
@@ -133,6 +134,7 @@ func (a *attempt) checkSource(ctx context.Context) error {
 	if err := f.Lift(ctx, a.source); err != nil {
 		return err
 	}
+	a.unfenced()
 	_, err := a.checkSlot(ctx)
 	return err
 }

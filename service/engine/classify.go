@@ -20,6 +20,8 @@ import (
 var (
 	errFinalizing = errors.New("the stream stands still for the finalization")
 	errMoved      = errors.New("tables changed on the source while the snapshot was taken")
+	// errNotFinalized says that a finalization for which the stream stood still has failed.
+	errNotFinalized = errors.New("the finalization failed")
 )
 
 const startAgain = "Run 'cf pg-migrate delete-replication --clean-target', then 'cf pg-migrate create-replication'."
@@ -31,15 +33,15 @@ func classify(err error) *Failure {
 		return f
 	}
 	var (
-		mismatch *stream.MismatchError
-		refused  *stream.RefusedError
-		changed  *stream.SchemaChangedError
-		blocked  *fence.BlockedError
-		pg       *pgconn.PgError
+		difference *differenceError
+		refused    *stream.RefusedError
+		changed    *stream.SchemaChangedError
+		blocked    *fence.BlockedError
+		pg         *pgconn.PgError
 	)
 	switch {
-	case errors.As(err, &mismatch):
-		return &Failure{Code: CodeDivergence, Message: "The target is not what the source was: " + err.Error(), Err: err, Hint: "Make sure that nothing else writes to the target. " + startAgain}
+	case errors.As(err, &difference):
+		return &Failure{Code: CodeVerificationFailed, Message: "The content of tables differs between source and target: " + difference.Error(), Err: err, Hint: "The source is writable and the tables are copied again. Make sure that nothing else writes to the target, then run 'cf pg-migrate create-finalization' again when the replication is IN-SYNC."}
 	case errors.As(err, &refused):
 		return &Failure{Code: CodeDivergence, Message: "A change could not be applied: " + err.Error(), Err: err, Hint: "Make sure that nothing else writes to the target. " + startAgain}
 	case errors.As(err, &changed):

@@ -37,6 +37,12 @@ type Settings struct {
 	SlotWait time.Duration
 	// FenceWait is how long the finalization tries to lock the tables of the source.
 	FenceWait time.Duration
+	// VerifyWait is how long a comparison of tables while writers work waits for write transactions that run on the source; a
+	// finalization then makes it under the fence instead.
+	VerifyWait time.Duration
+	// VerifyAll makes a finalization compare all tables under the fence, also those that were found equal before and have not
+	// changed since.
+	VerifyAll bool
 	// FinalizationLimit is how long a finalization may keep writers off the source.
 	FinalizationLimit time.Duration
 }
@@ -53,6 +59,7 @@ func Defaults() Settings {
 		GiveUpAfter:       10 * time.Minute,
 		SlotWait:          10 * time.Minute,
 		FenceWait:         time.Minute,
+		VerifyWait:        30 * time.Second,
 		FinalizationLimit: 2 * time.Hour,
 	}
 }

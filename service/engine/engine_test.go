@@ -69,6 +69,7 @@ func newEngine(t *testing.T) *engine.Engine {
 	}
 	settings.Beat = 100 * time.Millisecond
 	settings.FenceWait = 5 * time.Second
+	settings.VerifyWait = 2 * time.Second
 	return &engine.Engine{Settings: settings, Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))}
 }
 

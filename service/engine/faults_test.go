@@ -25,34 +25,6 @@ func wantFailure(t *testing.T, err error, code, text string) {
 	}
 }
 
-func TestOneDifferentRowStopsTheFinalization(t *testing.T) {
-	t.Parallel()
-	p := newPair(t)
-	execute(t, p.source, `CREATE TABLE a (id int PRIMARY KEY, v text); INSERT INTO a SELECT i, 'v' || i FROM generate_series(1, 1000) AS i;
-		CREATE TABLE b (id int REFERENCES a); INSERT INTO b SELECT id FROM a`)
-	r := p.run(t)
-	r.waitInSync(t)
-	execute(t, p.target, `UPDATE a SET v = 'V500' WHERE id = 500`)
-	wantFailure(t, r.Finalize(t.Context(), never), engine.CodeVerificationFailed, "public.a")
-	for _, v := range r.FinalizationProgress().Verification {
-		if want := map[string]engine.Validation{"a": engine.Mismatched, "b": engine.Validated}[v.Name]; v.Validation != want {
-			t.Errorf("table %s is %s, want %s", v.Name, v.Validation, want)
-		}
-	}
-	// The source is writable, replication goes on, and when the row is mended another finalization succeeds.
-	execute(t, p.source, `INSERT INTO a VALUES (1001, 'after the failure')`)
-	execute(t, p.target, `UPDATE a SET v = 'v500' WHERE id = 500`)
-	r.waitInSync(t)
-	if constraints := query(t, p.target, `SELECT count(*)::text FROM pg_constraint WHERE contype = 'f'`); constraints != "0" {
-		t.Errorf("the failed finalization left %s foreign keys on the target", constraints)
-	}
-	r.finalize(t)
-	if err := p.engine.Remove(t.Context(), p.migration, false); err != nil {
-		t.Fatal(err)
-	}
-	p.checkEqual(t)
-}
-
 func TestChangesOfEveryKind(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
@@ -301,7 +273,7 @@ func TestASessionThatHoldsATableStopsTheFinalizationOnly(t *testing.T) {
 	p := newPair(t)
 	execute(t, p.source, `CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)`)
 	r := p.run(t)
-	r.waitInSync(t)
+	r.waitValidated(t)
 	before := p.sourceState(t)
 	tx := p.holdTable(t)
 	wantFailure(t, r.Finalize(t.Context(), never), engine.CodeFenceRefused, "process")
@@ -325,7 +297,7 @@ func TestACancelledFinalizationGivesTheSourceBack(t *testing.T) {
 	p := newPair(t)
 	execute(t, p.source, `CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)`)
 	r := p.run(t)
-	r.waitInSync(t)
+	r.waitValidated(t)
 	before := p.sourceState(t)
 	tx := p.holdTable(t)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -22,6 +22,7 @@ import (
 // The steps of a finalization, in their order.
 const (
 	stepCheck        = "check"
+	stepOnline       = "online verification"
 	stepFence        = "fence"
 	stepDrain        = "drain"
 	stepDeferred     = "deferred tables"
@@ -42,14 +43,15 @@ type finalization struct {
 	source *pgx.Conn
 	target *pgx.Conn
 	fence  *fence.Fence
+	raised bool // the fence may keep writers off
 }
 
 // errUnknownOutcome says that the connection broke during the commit that opens the target. The ledger knows; nothing on the
 // source may be undone before it was asked.
 var errUnknownOutcome = errors.New("the connection to the target was lost in the moment of the opening")
 
-// Finalize ends the migration while Run is at work in another goroutine: fence, drain, verification, sequences,
-// constraints, opening, release. The opening is one transaction on the target; its commit is the point of no return, after
+// Finalize ends the migration while Run is at work in another goroutine: online verification of what has changed, fence,
+// drain, verification of what has changed since, sequences, constraints, opening, release. The opening is one transaction on the target; its commit is the point of no return, after
 // which opened is called and must store durably that the target is the truth from now on. On an error (a *Failure, or ctx's
 // error) the source is writable again and Run goes on, so that Finalize can be called again. After nil, Run gives nil too.
 func (r *Replication) Finalize(ctx context.Context, opened func(context.Context) error) error {
@@ -59,7 +61,11 @@ func (r *Replication) Finalize(ctx context.Context, opened func(context.Context)
 	defer r.finalizing.Store(false)
 	r.mu.Lock()
 	l, inSync := r.live, r.phase == PhaseInSync
-	r.steps, r.verified, r.fenced, r.fencedAt = nil, nil, 0, time.Time{}
+	inSync = inSync && r.fencedAt.IsZero() // else an earlier fence could not be lifted yet
+	r.steps, r.verified = nil, nil
+	if r.fencedAt.IsZero() {
+		r.fenced = 0
+	}
 	r.mu.Unlock()
 	if l == nil || !inSync {
 		return &Failure{Code: CodeNotInSync, Message: "The replication is not in sync", Hint: "Wait until 'cf pg-migrate replication' shows IN-SYNC, then finalize again."}
@@ -104,13 +110,12 @@ func (f *finalization) run(ctx context.Context, opened func(context.Context) err
 			return
 		}
 		f.endStep()
-		if !errors.Is(err, errUnknownOutcome) {
+		if f.raised && !errors.Is(err, errUnknownOutcome) {
 			f.undo(ctx)
 		}
-		f.unfenced()
 		if stopped {
 			f.setPhase(PhaseCatchingUp)
-			f.resume <- false
+			f.resume <- f.failed(ctx, err)
 		}
 	}()
 
@@ -123,7 +128,12 @@ func (f *finalization) run(ctx context.Context, opened func(context.Context) err
 		return err
 	}
 
+	f.step(stepOnline)
+	if err := f.verifyBefore(ctx); err != nil {
+		return err
+	}
 	f.step(stepFence)
+	f.raised = true
 	f.mu.Lock()
 	f.fencedAt = time.Now()
 	f.mu.Unlock()
@@ -170,7 +180,7 @@ func (f *finalization) run(ctx context.Context, opened func(context.Context) err
 	}
 	f.fence.Release(ctx)
 	f.endStep()
-	f.resume <- true
+	f.resume <- nil
 	return nil
 }
 
@@ -213,12 +223,13 @@ func (f *finalization) endStep() {
 	}
 }
 
-func (f *finalization) unfenced() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.fencedAt.IsZero() {
-		f.fenced += time.Since(f.fencedAt)
-		f.fencedAt = time.Time{}
+// unfenced stops the clock of the fence, now that writers are known to be let in again, or at the target.
+func (r *Replication) unfenced() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.fencedAt.IsZero() {
+		r.fenced += time.Since(r.fencedAt)
+		r.fencedAt = time.Time{}
 	}
 }
 
@@ -236,10 +247,32 @@ func (f *finalization) undo(ctx context.Context) {
 	if err != nil {
 		f.log.Error("making the source writable again", "error", err)
 		f.warn("The source could not be made writable again yet; it is tried again: " + brief(err))
-		if f.live.stop != nil {
-			f.live.stop(nil) // a new attempt begins with lifting the fence
+		f.live.stop(nil) // a new attempt begins with lifting the fence, and then stops the fence's clock
+		return
+	}
+	f.unfenced()
+}
+
+// failed gives what Run learns of a failed finalization. Tables that were found different are copied again.
+func (f *finalization) failed(ctx context.Context, err error) error {
+	f.mu.Lock()
+	for _, t := range f.live.tables {
+		if t.Unlogged { // what was equal under the fence is no more, and nothing carries the changes
+			f.tables[t.OID].validation = NotValidated
 		}
 	}
+	f.mu.Unlock()
+	if len(distrust(err)) == 0 {
+		return errNotFinalized
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+	defer cancel()
+	again := f.copyAgain(ctx, f.target, err)
+	if errors.Is(again, errCopyAgain) || AsFailure(again) != nil {
+		return again
+	}
+	f.log.Warn("recording that tables are to be copied again", "error", again) // they are compared again instead
+	return errNotFinalized
 }
 
 func (f *finalization) raiseFence(ctx context.Context) error {
@@ -268,7 +301,7 @@ const drainPoll = 20 * time.Millisecond
 // errInterrupted says that the stream ended by itself while the finalization needed it.
 var errInterrupted = &Failure{
 	Code:    CodeDatabase,
-	Message: "The replication was interrupted while the last changes were applied",
+	Message: "The replication was interrupted during the finalization",
 	Hint:    "Run 'cf pg-migrate create-finalization' again when the replication is IN-SYNC.",
 }
 
@@ -324,35 +357,75 @@ func (f *finalization) copyDeferred(ctx context.Context) error {
 	return nil
 }
 
-// verify compares the content of every table on both sides. The source is fenced and nothing is applied.
-func (f *finalization) verify(ctx context.Context) error {
-	sides := verify.Sides{SourceMajor: catalog.Major(f.source), TargetMajor: catalog.Major(f.target)}
-	var different []string
-	err := sides.Compare(ctx, f.live.source.Connect, f.live.target.Connect, f.live.tables, f.engine.Settings.CopyWorkers, func(r verify.Result) {
-		state := Validated
-		if !r.Equal() {
-			state = Mismatched
-			different = append(different, r.Table.String())
+// verifyBefore compares, while writers still work, what has changed since it was last found equal, so that little is left to
+// be compared under the fence. What keeps it from comparing does not keep the finalization from going on: the fence will.
+func (f *finalization) verifyBefore(ctx context.Context) error {
+	comparing, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		select {
+		case <-f.live.done:
+			stop()
+		case <-comparing.Done():
 		}
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.tables[r.Table.OID].validation = state
-		f.verified = append(f.verified, TableVerification{
-			Schema: r.Table.Schema, Name: r.Table.Name, Validation: state,
-			SourceRows: r.Source.Rows, TargetRows: r.Target.Rows, SourceHash: r.Source.Hash, TargetHash: r.Target.Hash,
-		})
-	})
-	if err != nil {
+	}()
+	err := f.verifyOnline(comparing, f.live, (*tableState).changed)
+	var difference *differenceError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &difference):
+		f.live.stop(difference) // so that the tables are copied again
+		<-f.live.done
 		return err
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case comparing.Err() != nil:
+		return errInterrupted
 	}
-	if len(different) > 0 {
-		return &Failure{
-			Code:    CodeVerificationFailed,
-			Message: "The content of tables differs between source and target: " + strings.Join(different, ", "),
-			Hint:    "The source is writable again. Make sure that nothing else writes to the target. " + startAgain,
-		}
-	}
+	f.log.Warn("comparing before the fence", "error", err)
+	f.warn("The tables could not be compared before the fence, and are compared under it: " + brief(err))
 	return nil
+}
+
+// verify makes sure that every table has the same content on both sides: it compares those that may have changed since they
+// were last found equal. The source is fenced and nothing is applied.
+func (f *finalization) verify(ctx context.Context) error {
+	// A source before 11 does not send TRUNCATE, so that nothing there is known not to have changed.
+	all := f.engine.Settings.VerifyAll || catalog.Major(f.source) < 11
+	var tables []catalog.Table
+	f.mu.Lock()
+	for _, t := range f.live.tables {
+		s := f.tables[t.OID]
+		if all || s.changed() {
+			tables = append(tables, t)
+			continue
+		}
+		f.verified = append(f.verified, verified(verify.Result{Table: t, Source: s.content, Target: s.content}, true))
+	}
+	f.mu.Unlock()
+	return f.compare(ctx, comparison{
+		sides:  sides(f.source, f.target),
+		source: f.live.source.Connect,
+		target: f.live.target.Connect,
+		at:     f.live.apply.Flushed(),
+		report: func(r verify.Result) { f.verified = append(f.verified, verified(r, false)) },
+	}, tables)
+}
+
+func sides(source, target *pgx.Conn) verify.Sides {
+	return verify.Sides{SourceMajor: catalog.Major(source), TargetMajor: catalog.Major(target)}
+}
+
+func verified(r verify.Result, online bool) TableVerification {
+	state := Validated
+	if !r.Equal() {
+		state = Mismatched
+	}
+	return TableVerification{
+		Schema: r.Table.Schema, Name: r.Table.Name, Validation: state, Online: online,
+		SourceRows: r.Source.Rows, TargetRows: r.Target.Rows, SourceHash: r.Source.Hash, TargetHash: r.Target.Hash,
+	}
 }
 
 // open makes the target ready in one transaction, whose commit is the point of no return. Just before it, triggers on the

@@ -36,9 +36,9 @@ type Validation string
 // The states of validation, spelled as in the API.
 const (
 	NotValidated      Validation = "NOT_VALIDATED"
-	ValidationPending Validation = "PENDING"
-	Validated         Validation = "VALIDATED"
-	Mismatched        Validation = "MISMATCHED"
+	ValidationPending Validation = "PENDING"    // is being compared
+	Validated         Validation = "VALIDATED"  // was equal at one position of the source's WAL; changes since then are applied, and compared in the finalization
+	Mismatched        Validation = "MISMATCHED" // differs; it is copied again
 )
 
 // Progress is a copy of a replication's state at one moment. It is stored as JSON.
@@ -98,4 +98,6 @@ type TableVerification struct {
 	TargetRows int64      `json:"target_rows"`
 	SourceHash string     `json:"source_hash"`
 	TargetHash string     `json:"target_hash"`
+	// Online says that the comparison was made before the fence, and that the table has not changed since.
+	Online bool `json:"online"`
 }

@@ -12,10 +12,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pglogrepl"
+	"golang.org/x/sync/semaphore"
+
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/catalog"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/ledger"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/snapshot"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/stream"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/verify"
 )
 
 // Replication is one running migration in this process.
@@ -42,8 +46,10 @@ type Replication struct {
 	fencedAt time.Time // zero: not fenced now
 
 	finalizing atomic.Bool
-	// resume is where an attempt that ended for a finalization waits for its outcome: true means that all is done.
-	resume chan bool
+	verifying  *semaphore.Weighted // held while tables are compared online
+	// resume is where Run waits, when an attempt has ended for a finalization, for its outcome: nil means that all is done,
+	// errCopyAgain and errNotFinalized that the replication goes on, a *Failure that it cannot.
+	resume chan error
 }
 
 // tableState is what is known of one table. Its counters are safe for concurrent use, the rest is guarded by Replication.mu.
@@ -54,6 +60,10 @@ type tableState struct {
 	done       bool // the copy is complete: the counters are exact
 	changes    stream.Counts
 	validation Validation
+	// Of the newest comparison that found both sides equal: the position up to which they showed the source's transactions,
+	// and what they held.
+	validatedAt pglogrepl.LSN
+	content     verify.Content
 }
 
 // lag is the newest measurement of how far the target is behind.
@@ -82,7 +92,8 @@ func (e *Engine) NewReplication(m Migration) *Replication {
 		log:       e.Log.With("migration", m.ID, "epoch", m.Epoch),
 		phase:     PhasePreparing,
 		tables:    map[uint32]*tableState{},
-		resume:    make(chan bool, 1),
+		verifying: semaphore.NewWeighted(1),
+		resume:    make(chan error, 1),
 	}
 }
 
@@ -103,21 +114,20 @@ func (r *Replication) Run(ctx context.Context) error {
 	for {
 		err := r.attempt(ctx, &healthy)
 		switch {
-		case err == nil:
-			r.setPhase(PhaseCompleted)
-			return nil
-		case ctx.Err() != nil:
+		case err != nil && ctx.Err() != nil:
 			return ctx.Err()
 		case errors.Is(err, errFinalizing):
 			select {
-			case completed := <-r.resume:
-				if completed {
-					r.setPhase(PhaseCompleted)
-					return nil
-				}
+			case err = <-r.resume:
 			case <-ctx.Done():
 				return ctx.Err()
 			}
+		}
+		switch {
+		case err == nil:
+			r.setPhase(PhaseCompleted)
+			return nil
+		case errors.Is(err, errNotFinalized), errors.Is(err, errCopyAgain):
 			continue
 		}
 		failure := classify(err)

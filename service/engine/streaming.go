@@ -71,10 +71,15 @@ func (a *attempt) stream(ctx context.Context) error {
 	group, groupCtx := errgroup.WithContext(stoppable)
 	group.Go(func() error { return apply.Run(groupCtx, replication, target.PgConn()) })
 	group.Go(func() error { return a.watch(groupCtx, apply) })
+	group.Go(func() error { return a.validate(groupCtx, l) })
 	err = group.Wait()
-	if errors.Is(context.Cause(stoppable), errFinalizing) {
+	var difference *differenceError
+	switch cause := context.Cause(stoppable); {
+	case errors.Is(cause, errFinalizing):
 		l.stopped = true
 		err = errFinalizing
+	case errors.As(cause, &difference):
+		err = difference
 	}
 	a.mu.Lock()
 	a.live, a.lag = nil, nil

@@ -189,6 +189,16 @@ func (l Ledger) TableCopied(ctx context.Context, tx DB, oid uint32, lsn pglogrep
 	return l.CheckEpoch(ctx, tx)
 }
 
+// CopyAgain records, in a transaction that also sets StageCopying, that a table is to be copied again, and gives how often
+// that was so, this time included. The transaction has to be rolled back when it was too often.
+func (l Ledger) CopyAgain(ctx context.Context, tx DB, oid uint32) (times int, err error) {
+	const sql = `UPDATE _pgmig.tables SET copy_lsn = NULL, rows = 0, bytes = 0, again = again + 1 WHERE relation = $1 RETURNING again`
+	if err := tx.QueryRow(ctx, sql, oid).Scan(&times); err != nil {
+		return 0, fmt.Errorf("recording in the ledger that a table is to be copied again: %w", err)
+	}
+	return times, nil
+}
+
 // CheckEpoch holds the epoch's row against a worker that takes over until the transaction ends, and gives ErrTakenOver if
 // one already did.
 func (l Ledger) CheckEpoch(ctx context.Context, tx DB) error {

@@ -17,6 +17,7 @@ CREATE TABLE _pgmig.tables (
     table_name text NOT NULL,
     deferred boolean NOT NULL,
     copy_lsn pg_lsn,
+    again int NOT NULL DEFAULT 0, -- how often the table was found different from the source
     rows bigint NOT NULL DEFAULT 0,
     bytes bigint NOT NULL DEFAULT 0
 );

@@ -15,7 +15,7 @@ type Dial func(context.Context) (*pgx.Conn, error)
 
 // Keeper keeps a snapshot alive on a session of its own, so that it outlives the replication connection it came from.
 type Keeper struct {
-	LSN  pglogrepl.LSN // the snapshot shows exactly the transactions that commit before it
+	LSN  pglogrepl.LSN // the snapshot shows exactly the source's transactions that commit before it
 	Name string        // to import it by
 	conn *pgx.Conn
 }
@@ -42,11 +42,40 @@ func Keep(ctx context.Context, source Dial, name string, lsn pglogrepl.LSN) (*Ke
 	return k, nil
 }
 
+// KeepCurrent exports the snapshot of this moment from conn, which belongs to the keeper from then on, also after an error.
+func KeepCurrent(ctx context.Context, conn *pgx.Conn, lsn pglogrepl.LSN) (*Keeper, error) {
+	k := &Keeper{LSN: lsn, conn: conn}
+	_, err := conn.Exec(ctx, beginSQL)
+	if err == nil {
+		err = conn.QueryRow(ctx, exportSQL).Scan(&k.Name)
+	}
+	if err != nil {
+		k.Close(ctx)
+		return nil, fmt.Errorf("keeping a snapshot: %w", err)
+	}
+	return k, nil
+}
+
 // Conn is the keeper's session, inside of the snapshot, for reading the catalog; for one goroutine at a time.
 func (k *Keeper) Conn() *pgx.Conn { return k.conn }
 
 // Close lets the snapshot go, and with it the source's horizon for VACUUM.
 func (k *Keeper) Close(ctx context.Context) { _ = k.conn.Close(context.WithoutCancel(ctx)) }
+
+// Dialer makes of dial one that opens sessions inside of the snapshot.
+func (k *Keeper) Dialer(dial Dial) func(context.Context) (*pgx.Conn, error) {
+	return func(ctx context.Context) (*pgx.Conn, error) {
+		conn, err := dial(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if err := Import(ctx, conn, k.Name); err != nil {
+			_ = conn.Close(context.WithoutCancel(ctx))
+			return nil, err
+		}
+		return conn, nil
+	}
+}
 
 // Import begins a read-only transaction on conn that sees the snapshot.
 func Import(ctx context.Context, conn *pgx.Conn, name string) error {

@@ -34,16 +34,24 @@ func (s Sides) Content(ctx context.Context, conn *pgx.Conn, t catalog.Table) (c 
 }
 
 func (s Sides) sql(t catalog.Table) string {
+	return "SELECT pg_catalog.count(*), coalesce(pg_catalog.sum((" + s.hash(rowText(t)) + ")::numeric), 0)::text FROM ONLY " + t.SQLName() + " AS t"
+}
+
+// rowText is the SQL of a whole row's text.
+func rowText(t catalog.Table) string {
 	columns := make([]string, len(t.Columns))
 	for i, c := range t.Columns {
 		columns[i] = "t." + pgx.Identifier{c.Name}.Sanitize()
 	}
-	row := "ROW(" + strings.Join(columns, ", ") + ")::text"
-	hash := "pg_catalog.hashtextextended(" + row + ", 0)"
+	return "ROW(" + strings.Join(columns, ", ") + ")::text"
+}
+
+// hash is the SQL of the 64-bit hash of a text, the same on both sides.
+func (s Sides) hash(text string) string {
 	if s.SourceMajor < 11 || s.TargetMajor < 11 { // hashtextextended is new in 11
-		hash = "('x' || pg_catalog.substr(pg_catalog.md5(" + row + "), 1, 16))::bit(64)::bigint"
+		return "('x' || pg_catalog.substr(pg_catalog.md5(" + text + "), 1, 16))::bit(64)::bigint"
 	}
-	return "SELECT pg_catalog.count(*), coalesce(pg_catalog.sum((" + hash + ")::numeric), 0)::text FROM ONLY " + t.SQLName() + " AS t"
+	return "pg_catalog.hashtextextended(" + text + ", 0)"
 }
 
 // Prepare sets conn up for Content. Floating-point numbers have another text from 12 on, but for digits up to 15.
@@ -64,12 +72,26 @@ type Dial func(context.Context) (*pgx.Conn, error)
 type Result struct {
 	Table          catalog.Table
 	Source, Target Content
+	Difference     *Difference // nil when the sides are equal
 }
 
 // Equal says that both sides hold the same rows.
 func (r Result) Equal() bool { return r.Source == r.Target }
 
-// Compare reads tables on both sides, workers tables at once, and reports each. The sides must stand still.
+// Describe says how the sides differ, for people. Of the content it names keys only.
+func (r Result) Describe() string {
+	text := fmt.Sprintf("%s (%d rows on the source, %d on the target", r.Table, r.Source.Rows, r.Target.Rows)
+	switch rows := r.Difference.String(); {
+	case len(r.Table.Key) == 0:
+		text += "; it has no key to name the different ones by"
+	case rows != "":
+		text += "; by key " + strings.Join(r.Table.Key, ", ") + ", " + rows
+	}
+	return text + ")"
+}
+
+// Compare reads tables on both sides, workers tables at once, and reports each, one after the other. The sides must stand
+// still, or source and target must give sessions that see one snapshot each.
 func (s Sides) Compare(ctx context.Context, source, target Dial, tables []catalog.Table, workers int, report func(Result)) error {
 	queue := make(chan catalog.Table, len(tables))
 	for _, t := range tables {
@@ -107,16 +129,13 @@ func (s Sides) compareQueue(ctx context.Context, source, target Dial, queue <-ch
 	defer func() { _ = to.Close(context.WithoutCancel(ctx)) }()
 	for t := range queue {
 		r := Result{Table: t}
-		group, ctx := errgroup.WithContext(ctx)
-		group.Go(func() (err error) {
-			r.Source, err = s.Content(ctx, from, t)
-			return err
+		r.Source, r.Target, err = onBoth(ctx, from, to, func(ctx context.Context, conn *pgx.Conn) (Content, error) {
+			return s.Content(ctx, conn, t)
 		})
-		group.Go(func() (err error) {
-			r.Target, err = s.Content(ctx, to, t)
-			return err
-		})
-		if err := group.Wait(); err != nil {
+		if err == nil && !r.Equal() {
+			r.Difference, err = s.difference(ctx, from, to, t, max(r.Source.Rows, r.Target.Rows))
+		}
+		if err != nil {
 			return err
 		}
 		results <- r

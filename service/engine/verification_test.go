@@ -1,0 +1,347 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+)
+
+// waitFor waits until the condition holds.
+func (r *running) waitFor(t *testing.T, what string, holds func(engine.Progress) bool) {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for !holds(r.Progress()) {
+		select {
+		case err := <-r.result:
+			r.result <- err
+			t.Fatalf("waiting until %s: the replication ended: %v", what, err)
+		case <-time.After(20 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not %s: %+v", what, r.Progress())
+		}
+	}
+}
+
+// waitValidated waits until the online verification has found all tables equal.
+func (r *running) waitValidated(t *testing.T) {
+	t.Helper()
+	r.waitFor(t, "all tables are validated", func(p engine.Progress) bool {
+		return p.InSync && !slices.ContainsFunc(p.Tables, func(t engine.TableProgress) bool {
+			return t.Phase != engine.TableDeferred && t.Validation != engine.Validated
+		})
+	})
+}
+
+// validation gives the state of one table.
+func (r *running) validation(name string) engine.Validation {
+	for _, t := range r.Progress().Tables {
+		if t.Name == name {
+			return t.Validation
+		}
+	}
+	return ""
+}
+
+func (r *running) wantWarning(t *testing.T, texts ...string) {
+	t.Helper()
+	if !slices.ContainsFunc(r.Progress().Warnings, func(w string) bool {
+		return !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(w, text) })
+	}) {
+		t.Errorf("no warning with %q: %q", texts, r.Progress().Warnings)
+	}
+}
+
+// restart stops the worker and lets another one take over, for which nothing is validated.
+func (p *pair) restart(t *testing.T, r *running) *running {
+	t.Helper()
+	r.stop()
+	_ = r.ended(t)
+	p.migration.Epoch++
+	return p.run(t)
+}
+
+// stalls collects how long the apply stood for each online verification.
+type stalls struct {
+	slog.Handler
+	mu   sync.Mutex
+	list []string
+}
+
+func (s *stalls) Handle(ctx context.Context, record slog.Record) error {
+	record.Attrs(func(a slog.Attr) bool {
+		if a.Key == "stall" {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.list = append(s.list, a.Value.String())
+		}
+		return true
+	})
+	return s.Handler.Handle(ctx, record)
+}
+
+func (s *stalls) WithAttrs(a []slog.Attr) slog.Handler {
+	s.Handler = s.Handler.WithAttrs(a)
+	return s
+}
+
+func TestOnlineVerificationFindsNoDifferenceWhileWritersWork(t *testing.T) {
+	t.Parallel()
+	const rows = 3000
+	p := newPair(t)
+	s := &stalls{Handler: p.engine.Log.Handler()}
+	p.engine.Log = slog.New(s)
+	execute(t, p.source, shop(rows))
+	w := p.startWriters(t, 8, writeShop(rows))
+	r := p.run(t)
+	for round := range 5 {
+		if round > 0 {
+			r = p.restart(t, r)
+		}
+		r.waitValidated(t)
+		for _, warning := range r.Progress().Warnings {
+			if !strings.Contains(warning, "could not be compared yet") { // another test's transaction was in the way
+				t.Errorf("round %d: %s", round, warning)
+			}
+		}
+	}
+	w.stop(t)
+	r.finalize(t)
+	t.Logf("%d transactions written; the apply stood for %v", w.done, s.list)
+	if err := p.engine.Remove(t.Context(), p.migration, false); err != nil {
+		t.Fatal(err)
+	}
+	execute(t, p.source, `REFRESH MATERIALIZED VIEW sales.per_state_view; REFRESH MATERIALIZED VIEW sales.busy_view`)
+	p.checkEqual(t)
+}
+
+const twoTables = `CREATE TABLE a (id int PRIMARY KEY, v text); INSERT INTO a SELECT i, 'v' || i FROM generate_series(1, 1000) AS i;
+	CREATE TABLE b (id int REFERENCES a); INSERT INTO b SELECT id FROM a`
+
+func TestADifferenceFoundOnlineIsCopiedAgain(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	execute(t, p.source, twoTables)
+	r := p.run(t)
+	r.waitValidated(t)
+	execute(t, p.target, `UPDATE a SET v = 'V500' WHERE id = 500; DELETE FROM a WHERE id = 7; INSERT INTO a VALUES (4711, 'surplus')`)
+	r = p.restart(t, r)
+	r.waitFor(t, "the difference is found", func(p engine.Progress) bool { return len(p.Warnings) > 0 })
+	r.wantWarning(t, "public.a (1000 rows on the source, 1000 on the target; by key id, different: 500; only on the source: 7; only on the target: 4711)")
+	r.waitValidated(t)
+	execute(t, p.source, `UPDATE a SET v = v || '!' WHERE id % 10 = 0; INSERT INTO b VALUES (1)`)
+	r.finalize(t)
+	if err := p.engine.Remove(t.Context(), p.migration, false); err != nil {
+		t.Fatal(err)
+	}
+	p.checkEqual(t)
+}
+
+func TestAChangeThatMissesItsRowCopiesTheTableAgain(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ tamper, change, why string }{
+		"update": {`DELETE FROM a WHERE id = 500`, `UPDATE a SET v = 'new' WHERE id = 500`, "UPDATE on table public.a found 0 rows"},
+		"delete": {`DELETE FROM a WHERE id = 500`, `DELETE FROM b WHERE id = 500; DELETE FROM a WHERE id = 500`, "DELETE on table public.a found 0 rows"},
+		"insert": {`INSERT INTO a VALUES (2000, 'theirs')`, `INSERT INTO a VALUES (2000, 'ours')`, "INSERT on table public.a found a row"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPair(t)
+			execute(t, p.source, twoTables)
+			r := p.run(t)
+			r.waitValidated(t)
+			execute(t, p.target, c.tamper)
+			execute(t, p.source, c.change+`; INSERT INTO b VALUES (1)`)
+			r.waitFor(t, "the change fails", func(p engine.Progress) bool { return len(p.Warnings) > 0 })
+			r.wantWarning(t, "copied again", c.why)
+			r.waitValidated(t)
+			// The same once more: the table is not trusted any more.
+			execute(t, p.target, `DELETE FROM a WHERE id = 600`)
+			execute(t, p.source, `UPDATE a SET v = 'new' WHERE id = 600`)
+			wantFailure(t, r.ended(t), engine.CodeDivergence, "UPDATE on table public.a found 0 rows")
+		})
+	}
+}
+
+func TestAFinalizationComparesBeforeTheFence(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	execute(t, p.source, twoTables)
+	r := p.run(t)
+	r.waitValidated(t)
+	execute(t, p.target, `UPDATE a SET v = 'V500' WHERE id = 500`)
+	execute(t, p.source, `UPDATE a SET v = 'new' WHERE id = 1`)
+	r.waitFor(t, "the change is applied", func(engine.Progress) bool { return query(t, p.target, `SELECT v FROM a WHERE id = 1`) == "new" })
+	wantFailure(t, r.Finalize(t.Context(), never), engine.CodeVerificationFailed, "different: 500")
+	if progress := r.FinalizationProgress(); progress.FencedSeconds != 0 {
+		t.Errorf("a difference that was found before the fence shut writers out for %.2f s", progress.FencedSeconds)
+	}
+	r.waitValidated(t)
+	r.finalize(t)
+	if err := p.engine.Remove(t.Context(), p.migration, false); err != nil {
+		t.Fatal(err)
+	}
+	p.checkEqual(t)
+}
+
+func TestADifferenceUnderTheFence(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	p.engine.Settings.VerifyAll = true
+	execute(t, p.source, twoTables)
+	before := p.sourceState(t)
+	r := p.run(t)
+	r.waitValidated(t)
+	execute(t, p.target, `UPDATE a SET v = 'V500' WHERE id = 500`)
+	wantFailure(t, r.Finalize(t.Context(), never), engine.CodeVerificationFailed, "different: 500")
+	for _, v := range r.FinalizationProgress().Verification {
+		if want := map[string]engine.Validation{"a": engine.Mismatched, "b": engine.Validated}[v.Name]; v.Validation != want {
+			t.Errorf("table %s is %s, want %s", v.Name, v.Validation, want)
+		}
+	}
+	// The source is writable, the table is copied again, and another finalization succeeds.
+	execute(t, p.source, `INSERT INTO a VALUES (1001, 'after the failure')`)
+	r.waitValidated(t)
+	if v := query(t, p.target, `SELECT v FROM a WHERE id = 500`); v != "v500" {
+		t.Errorf("the row was not copied again: %s", v)
+	}
+	if constraints := query(t, p.target, `SELECT count(*)::text FROM pg_constraint WHERE contype = 'f'`); constraints != "0" {
+		t.Errorf("the failed finalization left %s foreign keys on the target", constraints)
+	}
+	// A second difference of the same table ends the replication; the source stays usable.
+	execute(t, p.target, `DELETE FROM a WHERE id = 600`)
+	wantFailure(t, r.Finalize(t.Context(), never), engine.CodeVerificationFailed, "only on the source: 600")
+	wantFailure(t, r.ended(t), engine.CodeDivergence, "only on the source: 600")
+	execute(t, p.source, `INSERT INTO a VALUES (1002, 'after the second failure')`)
+	if err := p.engine.Remove(t.Context(), p.migration, true); err != nil {
+		t.Fatal(err)
+	}
+	if after := p.sourceState(t); after != before {
+		t.Errorf("the source was\n%s\nand is\n%s", before, after)
+	}
+}
+
+func TestOnlyChangedTablesAreComparedUnderTheFence(t *testing.T) {
+	t.Parallel()
+	for name, all := range map[string]bool{"changed": false, "all": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPair(t)
+			p.engine.Settings.VerifyAll = all
+			execute(t, p.source, twoTables+`; CREATE UNLOGGED TABLE c (id int PRIMARY KEY); INSERT INTO c VALUES (1)`)
+			r := p.run(t)
+			r.waitValidated(t)
+			execute(t, p.source, `UPDATE a SET v = 'late' WHERE id = 1`)
+			// Nothing can be compared before the fence as long as this transaction runs; it keeps nobody from locking a table.
+			release := holdTransaction(t)
+			r.finalize(t)
+			release()
+			for _, v := range r.FinalizationProgress().Verification {
+				if want := v.Name == "b" && !all; v.Online != want {
+					t.Errorf("table %s: compared online is %v, want %v", v.Name, v.Online, want)
+				}
+				if rows := map[string]int64{"a": 1000, "b": 1000, "c": 1}[v.Name]; v.SourceRows != rows || v.TargetRows != rows || v.SourceHash != v.TargetHash || v.SourceHash == "" {
+					t.Errorf("the report says %+v", v)
+				}
+			}
+			if n := len(r.FinalizationProgress().Verification); n != 3 {
+				t.Errorf("the report lists %d tables of 3", n)
+			}
+		})
+	}
+}
+
+// holdTransaction begins a write transaction on the source's server, in another database, that holds no table.
+func holdTransaction(t *testing.T) (release func()) {
+	t.Helper()
+	tx, err := connect(t, postgres.ForTest(t, sourceMajor).URL("postgres")).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `SELECT txid_current()`); err != nil {
+		t.Fatal(err)
+	}
+	return func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }
+}
+
+func TestALongTransactionDoesNotHoldUpTheApply(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	execute(t, p.source, twoTables)
+	r := p.run(t)
+	r.waitValidated(t)
+	release := holdTransaction(t)
+	r = p.restart(t, r)
+	r.waitInSync(t)
+	writer, reader := connect(t, p.source.URL()), connect(t, p.target.URL())
+	longest := time.Duration(0)
+	for id, end := 2000, time.Now().Add(6*time.Second); time.Now().Before(end); id++ { // longer than an attempt to compare takes
+		if _, err := writer.Exec(t.Context(), `INSERT INTO a VALUES ($1, 'x')`, id); err != nil {
+			t.Fatal(err)
+		}
+		written := time.Now()
+		for there := false; !there; {
+			if err := reader.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM a WHERE id = $1)`, id).Scan(&there); err != nil {
+				t.Fatal(err)
+			}
+		}
+		longest = max(longest, time.Since(written))
+	}
+	if longest > time.Second {
+		t.Errorf("a change took %v to arrive", longest)
+	}
+	if v := r.validation("a"); v != engine.NotValidated {
+		t.Errorf("table a is %s", v)
+	}
+	r.wantWarning(t, "could not be compared yet", "write transaction")
+	release()
+	r.waitValidated(t)
+	t.Logf("the slowest change took %v", longest)
+}
+
+func TestAWorkerThatDiesWhileItCompares(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	execute(t, p.source, twoTables)
+	r := p.run(t)
+	r.waitValidated(t)
+	// The comparison waits for this lock, so that the worker surely dies in the middle of it.
+	lock := connect(t, p.target.URL())
+	tx, err := lock.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `LOCK TABLE a IN ACCESS EXCLUSIVE MODE`); err != nil {
+		t.Fatal(err)
+	}
+	r = p.restart(t, r)
+	r.waitFor(t, "table a is compared", func(engine.Progress) bool { return r.validation("a") == engine.ValidationPending })
+	r.waitFor(t, "table b is validated", func(engine.Progress) bool { return r.validation("b") == engine.Validated })
+	r.stop()
+	if err := r.ended(t); !errors.Is(err, context.Canceled) {
+		t.Errorf("the worker ended with %v", err)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.migration.Epoch++
+	r = p.run(t)
+	r.waitValidated(t)
+	if slots := query(t, p.source, `SELECT count(*)::text FROM pg_replication_slots WHERE database = current_database()`); slots != "1" {
+		t.Errorf("there are %s slots on the source", slots)
+	}
+	execute(t, p.source, `INSERT INTO a VALUES (1001, 'after')`)
+	r.finalize(t)
+	if err := p.engine.Remove(t.Context(), p.migration, false); err != nil {
+		t.Fatal(err)
+	}
+	p.checkEqual(t)
+}
