@@ -1,5 +1,7 @@
 package schema
 
+import "strings"
+
 // When says at which point of a migration an entry that comes after the data is created.
 type When int
 
@@ -13,7 +15,13 @@ const (
 // When gives the point for e. What is not known to be harmless waits for the opening.
 func (e Entry) When() When {
 	switch e.Kind {
-	case "INDEX", "CONSTRAINT":
+	case "CONSTRAINT":
+		// One that is NOT NULL and NOT VALID (from 18 on) has no index, and rows of before it may break it.
+		if strings.HasSuffix(e.Statements, " NOT VALID;") {
+			return Opening
+		}
+		return Indexes
+	case "INDEX":
 		return Indexes
 	case "INDEX ATTACH", "STATISTICS":
 		return Attachments
