@@ -132,6 +132,13 @@ func readSettings(env func(string) string) (*settings, error) {
 	s.engine.IndexWorkers = number("INDEX_WORKERS", s.engine.IndexWorkers, 1)
 	s.engine.FenceWait = duration("FENCE_WAIT", s.engine.FenceWait)
 	s.engine.FinalizationLimit = duration("FINALIZATION_LIMIT", s.engine.FinalizationLimit)
+	switch method := env("OFFLINE_METHOD"); method {
+	case "", "allow":
+	case "refuse":
+		s.engine.RefuseOffline = true
+	default:
+		fail("OFFLINE_METHOD", "must be allow or refuse")
+	}
 	s.migrations = number("MIGRATIONS_AT_ONCE", migrationsDefault, 1)
 	s.requests = number("REQUESTS_AT_ONCE", requestsDefault, 1)
 	s.instance = instanceName(env)

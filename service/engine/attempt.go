@@ -57,6 +57,9 @@ func (r *Replication) attempt(ctx context.Context, healthy *time.Time) error {
 	defer closeConn(ctx, a.source)
 	a.capture = capture.Source{ID: r.migration.ID, Conn: a.source}
 	*healthy = time.Now()
+	if progress.Stage != ledger.StageNone {
+		r.setMethod(progress.Method, progress.Reason)
+	}
 
 	if progress.Stage == ledger.StageOpened {
 		a.unfenced() // a finalization that could not know whether it had opened the target
@@ -72,6 +75,11 @@ func (r *Replication) attempt(ctx context.Context, healthy *time.Time) error {
 		return err
 	}
 	*healthy = time.Now()
+	if a.offline() {
+		err = a.await(ctx)
+		*healthy = time.Now()
+		return err
+	}
 	if progress.Stage == ledger.StageCopying {
 		if err := a.fill(ctx, first); err != nil {
 			return err
@@ -94,7 +102,7 @@ func (r *Replication) firstContact(ctx context.Context, err error) error {
 	if dbErr != nil {
 		return dbErr
 	}
-	if checkErr := r.check(ctx, source, target); checkErr != nil {
+	if _, checkErr := r.check(ctx, source, target); checkErr != nil {
 		return checkErr
 	}
 	return err
@@ -108,16 +116,13 @@ func (r *Replication) begun() bool {
 }
 
 // check makes the preflight check; critical findings are a *Failure.
-func (r *Replication) check(ctx context.Context, source, target Database) error {
+func (r *Replication) check(ctx context.Context, source, target Database) (preflight.Report, error) {
 	report, err := r.engine.preflight(ctx, r.migration.ID, source, target)
-	if err != nil {
-		return err
-	}
-	if !report.Critical() {
-		return nil
+	if err != nil || !report.Critical() {
+		return report, err
 	}
 	texts := append(report.Texts(preflight.Source, preflight.Critical), report.Texts(preflight.Target, preflight.Critical)...)
-	return &Failure{
+	return report, &Failure{
 		Code:      CodePreflightCritical,
 		Message:   "The preflight check found critical issues: " + strings.Join(texts, "; "),
 		Hint:      "Mend them ('cf pg-migrate preflight-check' shows them all), then delete the replication and create it again.",
@@ -125,16 +130,16 @@ func (r *Replication) check(ctx context.Context, source, target Database) error 
 	}
 }
 
-// checkSource makes sure that an earlier worker's slot is still there and that the source is not left fenced.
+// checkSource makes sure that the source is not left fenced and that an earlier worker's slot is still there.
 func (a *attempt) checkSource(ctx context.Context) error {
-	if err := a.loadTables(ctx); err != nil {
-		return err
-	}
 	f := &fence.Fence{Schema: capture.Schema(a.migration.ID), Dial: a.from.Connect}
 	if err := f.Lift(ctx, a.source); err != nil {
 		return err
 	}
 	a.unfenced()
+	if err := a.loadTables(ctx); err != nil || a.offline() {
+		return err
+	}
 	_, err := a.checkSlot(ctx)
 	return err
 }
@@ -169,19 +174,28 @@ type base struct {
 }
 
 // begin takes the migration from nothing to a target that holds the schema and the ledger. The snapshot that it gives is the
-// slot's; the caller closes it.
+// slot's, nil with the offline method; the caller closes it.
 func (a *attempt) begin(ctx context.Context) (*base, error) {
 	a.setPhase(PhasePreparing)
-	if err := a.check(ctx, a.from.database, a.to.database); err != nil {
+	report, err := a.check(ctx, a.from.database, a.to.database)
+	if err != nil {
 		return nil, err
+	}
+	if len(report.Offline) > 0 {
+		a.setMethod(ledger.Offline, strings.Join(report.Offline, "; "))
+	} else {
+		a.setMethod(ledger.Logical, logicalReason)
+	}
+	a.mu.Lock()
+	a.prepared = true
+	a.mu.Unlock()
+	if a.offline() {
+		return nil, a.beginOffline(ctx)
 	}
 	tables, err := a.readTables(ctx, a.source)
 	if err != nil {
 		return nil, err
 	}
-	a.mu.Lock()
-	a.prepared = true
-	a.mu.Unlock()
 	if err := a.capture.Prepare(ctx, tables); err != nil {
 		return nil, err
 	}
@@ -290,6 +304,9 @@ func (a *attempt) copySchema(ctx context.Context, from *base) error {
 	if err != nil {
 		return schemaFailure(ctx, err)
 	}
+	a.mu.Lock()
+	start := ledger.Start{Method: a.method, Reason: a.methodReason, DropSQL: dump.DropSQL, Tables: from.tables, Fingerprint: fingerprint}
+	a.mu.Unlock()
 	err = pgx.BeginFunc(ctx, a.target, func(tx pgx.Tx) error {
 		for _, entry := range dump.Before {
 			if err := schema.Create(ctx, tx, entry); err != nil {
@@ -302,7 +319,7 @@ func (a *attempt) copySchema(ctx context.Context, from *base) error {
 				return err
 			}
 		}
-		if err := a.ledger.Create(ctx, tx, dump.DropSQL, from.tables, fingerprint); err != nil {
+		if err := a.ledger.Create(ctx, tx, start); err != nil {
 			return err
 		}
 		return schema.Store(ctx, tx, dump.After)

@@ -43,8 +43,10 @@ type Settings struct {
 	// VerifyAll makes a finalization compare all tables under the fence, also those that were found equal before and have not
 	// changed since.
 	VerifyAll bool
-	// FinalizationLimit is how long a finalization may keep writers off the source.
+	// FinalizationLimit is how long a finalization may keep writers off the source; the offline method adds what its copy needs.
 	FinalizationLimit time.Duration
+	// RefuseOffline makes the preflight check stop the migration of a source that cannot replicate.
+	RefuseOffline bool
 }
 
 // Defaults gives the settings for a small machine; pg_dump and pg_restore are looked up in PATH.
@@ -79,6 +81,7 @@ func (e *Engine) preflight(ctx context.Context, migration string, source, target
 		PgDumpVersion: e.pgDumpVersion(ctx),
 		CopyWorkers:   e.Settings.CopyWorkers,
 		IndexWorkers:  e.Settings.IndexWorkers,
+		RefuseOffline: e.Settings.RefuseOffline,
 	})
 	if err != nil {
 		return preflight.Report{}, fmt.Errorf("checking the databases: %w", err)

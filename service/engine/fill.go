@@ -43,14 +43,16 @@ func (a *attempt) loadTables(ctx context.Context) error {
 		if s == nil {
 			s = &tableState{phase: TablePending, validation: NotValidated}
 			a.tables[e.OID] = s
-			if e.Copied {
+			if e.Copied && !e.Deferred {
 				a.carried += e.Bytes
 			}
 		}
-		s.table = t
+		s.table, s.deferred = t, e.Deferred
 		switch {
 		case e.Deferred:
-			s.phase = TableDeferred
+			s.phase, s.done = TableDeferred, false
+			s.copied.Rows.Store(0)
+			s.copied.Bytes.Store(0)
 		case e.Copied:
 			s.done = true
 			s.copied.Rows.Store(e.Rows)

@@ -71,7 +71,8 @@ func (r *Replication) Finalize(ctx context.Context, opened func(context.Context)
 		return &Failure{Code: CodeNotInSync, Message: "The replication is not in sync", Hint: "Wait until 'cf pg-migrate replication' shows IN-SYNC, then finalize again."}
 	}
 	f := &finalization{Replication: r, live: l}
-	limited, cancel := context.WithTimeout(ctx, r.engine.Settings.FinalizationLimit)
+	limit := r.finalizationLimit()
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	err := f.run(limited, opened)
 	if err == nil {
@@ -84,7 +85,7 @@ func (r *Replication) Finalize(ctx context.Context, opened func(context.Context)
 	case limited.Err() != nil:
 		return &Failure{
 			Code:    CodeTimeout,
-			Message: "The finalization took longer than " + r.engine.Settings.FinalizationLimit.String() + " and was given up; the source is writable again",
+			Message: "The finalization took longer than " + limit.String() + " and was given up; the source is writable again",
 			Hint:    "Try again at a time of less load, or ask the operator to raise the limit.",
 		}
 	}
@@ -128,9 +129,11 @@ func (f *finalization) run(ctx context.Context, opened func(context.Context) err
 		return err
 	}
 
-	f.step(stepOnline)
-	if err := f.verifyBefore(ctx); err != nil {
-		return err
+	if !f.offline() {
+		f.step(stepOnline)
+		if err := f.verifyBefore(ctx); err != nil {
+			return err
+		}
 	}
 	f.step(stepFence)
 	f.raised = true
@@ -144,9 +147,11 @@ func (f *finalization) run(ctx context.Context, opened func(context.Context) err
 		return err
 	}
 
-	f.step(stepDrain)
-	if err := f.drain(ctx); err != nil {
-		return err
+	if !f.offline() {
+		f.step(stepDrain)
+		if err := f.drain(ctx); err != nil {
+			return err
+		}
 	}
 	f.live.stop(errFinalizing)
 	<-f.live.done
@@ -198,11 +203,7 @@ func (f *finalization) storeOpened(ctx context.Context, opened func(context.Cont
 }
 
 func (f *finalization) releaseSource(ctx context.Context) error {
-	a := &attempt{
-		Replication: f.Replication, from: f.live.source, to: f.live.target, source: f.source, target: f.target,
-		capture: capture.Source{ID: f.migration.ID, Conn: f.source},
-	}
-	return a.release(ctx, f.fence)
+	return f.attempt().release(ctx, f.fence)
 }
 
 // step ends the step before and begins the named one.
@@ -256,9 +257,9 @@ func (f *finalization) undo(ctx context.Context) {
 // failed gives what Run learns of a failed finalization. Tables that were found different are copied again.
 func (f *finalization) failed(ctx context.Context, err error) error {
 	f.mu.Lock()
-	for _, t := range f.live.tables {
-		if t.Unlogged { // what was equal under the fence is no more, and nothing carries the changes
-			f.tables[t.OID].validation = NotValidated
+	for _, s := range f.tables {
+		if s.deferred { // what was equal under the fence is no more, and nothing carries the changes
+			s.validation = NotValidated
 		}
 	}
 	f.mu.Unlock()
@@ -328,6 +329,9 @@ func (f *finalization) drain(ctx context.Context) error {
 
 // copyDeferred copies the tables that the stream does not carry. Under the fence the current state is the last one.
 func (f *finalization) copyDeferred(ctx context.Context) error {
+	if f.offline() {
+		return f.copyAll(ctx)
+	}
 	if !slices.ContainsFunc(f.live.tables, func(t catalog.Table) bool { return t.Unlogged }) {
 		return nil
 	}
@@ -408,7 +412,7 @@ func (f *finalization) verify(ctx context.Context) error {
 		sides:  sides(f.source, f.target),
 		source: f.live.source.Connect,
 		target: f.live.target.Connect,
-		at:     f.live.apply.Flushed(),
+		at:     f.live.flushed(),
 		report: func(r verify.Result) { f.verified = append(f.verified, verified(r, false)) },
 	}, tables)
 }

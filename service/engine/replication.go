@@ -29,21 +29,24 @@ type Replication struct {
 	ledger    ledger.Ledger
 	log       *slog.Logger
 
-	mu       sync.Mutex // guards what follows
-	phase    Phase
-	prepared bool // something may have been made on the source
-	warnings []string
-	tables   map[uint32]*tableState // by OID on the source
-	copyFrom time.Time              // when the copy of this run began, zero before
-	copyTo   time.Time              // when it ended
-	carried  int64                  // bytes that earlier runs copied
-	lag      *lag
-	streamed int64 // transactions applied by earlier streams of this run
-	live     *live
-	steps    []Step
-	verified []TableVerification
-	fenced   time.Duration
-	fencedAt time.Time // zero: not fenced now
+	mu           sync.Mutex // guards what follows
+	phase        Phase
+	method       ledger.Method // empty until it is decided
+	methodReason string
+	size         int64 // of the source in bytes, known to the offline method only
+	prepared     bool  // something may have been made on the source
+	warnings     []string
+	tables       map[uint32]*tableState // by OID on the source
+	copyFrom     time.Time              // when the copy of this run began, zero before
+	copyTo       time.Time              // when it ended
+	carried      int64                  // bytes that earlier runs copied
+	lag          *lag
+	streamed     int64 // transactions applied by earlier streams of this run
+	live         *live
+	steps        []Step
+	verified     []TableVerification
+	fenced       time.Duration
+	fencedAt     time.Time // zero: not fenced now
 
 	finalizing atomic.Bool
 	verifying  *semaphore.Weighted // held while tables are compared online
@@ -56,6 +59,7 @@ type Replication struct {
 type tableState struct {
 	table      catalog.Table
 	phase      TablePhase
+	deferred   bool // copied in the finalization, not replicated
 	copied     snapshot.Counter
 	done       bool // the copy is complete: the counters are exact
 	changes    stream.Counts
@@ -73,11 +77,11 @@ type lag struct {
 	good    int // measurements in a row that were good enough for IN-SYNC
 }
 
-// live is what a finalization needs of the stream that runs now.
+// live is what a finalization needs of the stream that runs now, or of the offline method's waiting.
 type live struct {
 	source, target endpoint
 	tables         []catalog.Table
-	apply          *stream.Apply
+	apply          *stream.Apply // nil with the offline method
 	stop           context.CancelCauseFunc
 	done           chan struct{} // closed when the stream has ended
 	stopped        bool          // it ended for the finalization; to be read after done
@@ -182,8 +186,8 @@ func (r *Replication) Progress() Progress {
 	defer r.mu.Unlock()
 	p := Progress{
 		Phase:               r.phase,
-		Method:              "logical",
-		MethodReason:        "the source has wal_level logical and its login may replicate",
+		Method:              string(r.method),
+		MethodReason:        r.methodReason,
 		InSync:              r.phase == PhaseInSync,
 		TransactionsApplied: r.streamed,
 		Warnings:            append([]string{}, r.warnings...),
@@ -192,7 +196,7 @@ func (r *Replication) Progress() Progress {
 	if r.finalizing.Load() && r.phase == PhaseInSync {
 		p.Phase = PhaseFinalizing
 	}
-	if r.live != nil {
+	if r.live != nil && r.live.apply != nil {
 		p.TransactionsApplied += r.live.apply.Transactions()
 	}
 	if r.lag != nil {
@@ -200,7 +204,7 @@ func (r *Replication) Progress() Progress {
 		p.LagBytes, p.LagSeconds = &bytes, &seconds
 	}
 	for _, s := range r.tables {
-		t := s.progress()
+		t := s.progress(r.method)
 		p.Tables = append(p.Tables, t)
 		p.BytesCopied += t.BytesCopied
 		p.BytesTotal += t.BytesTotal
@@ -236,7 +240,7 @@ func (r *Replication) estimate(p *Progress) {
 	}
 }
 
-func (s *tableState) progress() TableProgress {
+func (s *tableState) progress(method ledger.Method) TableProgress {
 	t := TableProgress{
 		Schema:      s.table.Schema,
 		Name:        s.table.Name,
@@ -249,7 +253,7 @@ func (s *tableState) progress() TableProgress {
 		Validation:  s.validation,
 	}
 	t.RowsTotal, t.BytesTotal = t.RowsCopied, t.BytesCopied
-	if !s.done && s.phase != TableDeferred {
+	if !s.done && (s.phase != TableDeferred || method == ledger.Offline) {
 		// The catalog's figures are estimates: of the rows since the last ANALYZE, of the bytes on disk instead of on the wire.
 		t.RowsTotal, t.BytesTotal = max(s.table.Rows, t.RowsCopied), max(s.table.Bytes, t.BytesCopied)
 	}

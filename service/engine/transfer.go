@@ -202,7 +202,7 @@ func ownersOf(indexes []catalog.Index) map[entryKey]uint32 {
 // copyAll copies with several workers.
 func (t *transfer) copyAll(ctx context.Context) error {
 	if len(t.parts) == 0 {
-		t.setPhase(PhaseIndexing)
+		t.indexing()
 		return nil
 	}
 	t.mu.Lock()
@@ -220,8 +220,15 @@ func (t *transfer) copyAll(ctx context.Context) error {
 		return err
 	}
 	t.keeper.Close(ctx)
-	t.setPhase(PhaseIndexing)
+	t.indexing()
 	return nil
+}
+
+// indexing sets the phase of an initial copy that is over. A finalization has no phases.
+func (t *transfer) indexing() {
+	if !t.finalizing.Load() {
+		t.setPhase(PhaseIndexing)
+	}
 }
 
 // copyParts copies parts until there are no more.

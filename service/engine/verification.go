@@ -65,7 +65,7 @@ func (a *attempt) awaitInSync(ctx context.Context) error {
 
 // changed says whether the table was changed since it was found equal, or never was.
 func (s *tableState) changed() bool {
-	return s.validation != Validated || s.table.Unlogged || pglogrepl.LSN(s.changes.Changed.Load()) >= s.validatedAt
+	return s.validation != Validated || s.deferred || pglogrepl.LSN(s.changes.Changed.Load()) >= s.validatedAt
 }
 
 // verifyOnline compares the tables that are chosen, while writers and the apply go on. Differences are a *differenceError.
@@ -78,7 +78,7 @@ func (r *Replication) verifyOnline(ctx context.Context, l *live, choose func(*ta
 	var tables []catalog.Table
 	r.mu.Lock()
 	for _, t := range l.tables {
-		if !t.Unlogged && choose(r.tables[t.OID]) {
+		if s := r.tables[t.OID]; !s.deferred && choose(s) {
 			tables = append(tables, t)
 		}
 	}
@@ -127,7 +127,7 @@ func (r *Replication) compare(ctx context.Context, c comparison, tables []catalo
 			s.validation, s.validatedAt, s.content = Validated, c.at, result.Source
 		} else {
 			s.validation = Mismatched
-			difference.tables = append(difference.tables, distrusted{oid: result.Table.OID, deferred: result.Table.Unlogged, why: result.Describe()})
+			difference.tables = append(difference.tables, distrusted{oid: result.Table.OID, deferred: s.deferred, why: result.Describe()})
 		}
 		if c.report != nil {
 			c.report(result)

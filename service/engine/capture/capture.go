@@ -72,10 +72,8 @@ ON CONFLICT DO NOTHING`
 // Prepare makes our schema, gives every table without a usable identity one, and publishes all tables but the unlogged
 // ones. The identity comes first: an UPDATE of a published table without one would fail on the source.
 func (s Source) Prepare(ctx context.Context, tables []catalog.Table) error {
-	for _, sql := range []string{createSchemaSQL, createRecordsSQL, createBeatSQL} {
-		if _, err := s.Conn.Exec(ctx, s.in(sql), pgx.QueryExecModeSimpleProtocol); err != nil {
-			return fmt.Errorf("creating our schema %s on the source: %w", Schema(s.ID), err)
-		}
+	if err := s.create(ctx, createSchemaSQL, createRecordsSQL, createBeatSQL); err != nil {
+		return err
 	}
 	for _, t := range tables {
 		if !t.Unlogged {
@@ -85,6 +83,20 @@ func (s Source) Prepare(ctx context.Context, tables []catalog.Table) error {
 		}
 	}
 	return s.publish(ctx, tables)
+}
+
+// PrepareRecords makes our schema with its records only, which are all that a migration without logical decoding needs.
+func (s Source) PrepareRecords(ctx context.Context) error {
+	return s.create(ctx, createSchemaSQL, createRecordsSQL)
+}
+
+func (s Source) create(ctx context.Context, statements ...string) error {
+	for _, sql := range statements {
+		if _, err := s.Conn.Exec(ctx, s.in(sql), pgx.QueryExecModeSimpleProtocol); err != nil {
+			return fmt.Errorf("creating our schema %s on the source: %w", Schema(s.ID), err)
+		}
+	}
+	return nil
 }
 
 func (s Source) setIdentity(ctx context.Context, t catalog.Table) error {

@@ -29,6 +29,15 @@ const (
 	StageOpened  Stage = "opened"  // the point of no return is passed: the target is the truth
 )
 
+// Method is how a migration carries the changes that come after its first snapshot. It is decided once.
+type Method string
+
+// The methods, spelled as in the API.
+const (
+	Logical Method = "logical" // by logical decoding
+	Offline Method = "offline" // not at all: everything is copied in the finalization, under the fence
+)
+
 // ErrTakenOver says that a worker with a higher epoch works on this migration now.
 var ErrTakenOver = errors.New("another worker has taken over this migration")
 
@@ -51,6 +60,8 @@ type Ledger struct {
 // Progress is the ledger's first row.
 type Progress struct {
 	Stage   Stage
+	Method  Method
+	Reason  string        // of the method, for people
 	Commit  pglogrepl.LSN // commit LSN of the last transaction that is applied
 	DropSQL string        // removes what the schema copy created
 }
@@ -65,7 +76,7 @@ const (
 UPDATE _pgmig.progress
 SET epoch = $2
 WHERE migration = $1 AND epoch <= $2
-RETURNING stage, commit_lsn::text, drop_statements`
+RETURNING stage, method, method_reason, commit_lsn::text, drop_statements`
 
 	ownerSQL = `SELECT migration FROM _pgmig.progress`
 )
@@ -84,7 +95,7 @@ func (l Ledger) TakeOver(ctx context.Context, db DB) (Progress, error) {
 		p      Progress
 		commit string
 	)
-	err := db.QueryRow(ctx, takeOverSQL, l.Migration, l.Epoch).Scan(&p.Stage, &commit, &p.DropSQL)
+	err := db.QueryRow(ctx, takeOverSQL, l.Migration, l.Epoch).Scan(&p.Stage, &p.Method, &p.Reason, &commit, &p.DropSQL)
 	if errors.Is(err, pgx.ErrNoRows) {
 		var owner string
 		if err := db.QueryRow(ctx, ownerSQL).Scan(&owner); err == nil && owner != l.Migration {
@@ -101,24 +112,34 @@ func (l Ledger) TakeOver(ctx context.Context, db DB) (Progress, error) {
 	return p, nil
 }
 
+// Start is what a new ledger begins with.
+type Start struct {
+	Method      Method
+	Reason      string // of the method
+	DropSQL     string // removes what the schema copy creates
+	Tables      []catalog.Table
+	Fingerprint catalog.Fingerprint // of the source when its schema was copied
+}
+
 // Create makes the ledger, in the transaction that also copies the schema. The tables are all pending.
-func (l Ledger) Create(ctx context.Context, tx pgx.Tx, dropSQL string, tables []catalog.Table, fingerprint catalog.Fingerprint) error {
+func (l Ledger) Create(ctx context.Context, tx pgx.Tx, start Start) error {
 	if _, err := tx.Exec(ctx, createSQL, pgx.QueryExecModeSimpleProtocol); err != nil {
 		return fmt.Errorf("creating the ledger on the target: %w", err)
 	}
-	const insert = `INSERT INTO _pgmig.progress (migration, epoch, stage, drop_statements) VALUES ($1, $2, $3, $4)`
-	if _, err := tx.Exec(ctx, insert, l.Migration, l.Epoch, string(StageCopying), dropSQL); err != nil {
+	const insert = `INSERT INTO _pgmig.progress (migration, epoch, stage, method, method_reason, drop_statements) VALUES ($1, $2, $3, $4, $5, $6)`
+	if _, err := tx.Exec(ctx, insert, l.Migration, l.Epoch, string(StageCopying), string(start.Method), start.Reason, start.DropSQL); err != nil {
 		return fmt.Errorf("creating the ledger on the target: %w", err)
 	}
 	_, err := tx.CopyFrom(ctx, pgx.Identifier{Schema, "tables"}, []string{"relation", "schema_name", "table_name", "deferred"},
-		pgx.CopyFromSlice(len(tables), func(i int) ([]any, error) {
-			return []any{tables[i].OID, tables[i].Schema, tables[i].Name, tables[i].Unlogged}, nil
+		pgx.CopyFromSlice(len(start.Tables), func(i int) ([]any, error) {
+			t := start.Tables[i]
+			return []any{t.OID, t.Schema, t.Name, t.Unlogged || start.Method == Offline}, nil
 		}))
 	if err != nil {
 		return fmt.Errorf("writing the tables to the ledger: %w", err)
 	}
-	objects := make([][]any, 0, len(fingerprint))
-	for object, value := range fingerprint {
+	objects := make([][]any, 0, len(start.Fingerprint))
+	for object, value := range start.Fingerprint {
 		objects = append(objects, []any{object, value})
 	}
 	if _, err := tx.CopyFrom(ctx, pgx.Identifier{Schema, "fingerprint"}, []string{"object", "value"}, pgx.CopyFromRows(objects)); err != nil {

@@ -6,6 +6,8 @@ CREATE TABLE _pgmig.progress (
     migration text NOT NULL,
     epoch bigint NOT NULL,
     stage text NOT NULL,
+    method text NOT NULL,
+    method_reason text NOT NULL,
     commit_lsn pg_lsn NOT NULL DEFAULT '0/0',
     committed_at timestamptz,
     drop_statements text NOT NULL

@@ -72,6 +72,9 @@ type check struct {
 	text     string
 	hint     string
 	sql      string
+	// onlyLogical says that the check matters to logical decoding alone, leavesOffline that what it finds leaves no other
+	// method than the offline one.
+	onlyLogical, leavesOffline bool
 }
 
 // catalog holds all checks by their id.
@@ -133,6 +136,18 @@ func parseCheck(text string) (check, error) {
 		id: header["id"], side: Side(header["side"]), severity: Severity(header["severity"]),
 		since: since, text: header["text"], hint: header["hint"],
 		sql: strings.NewReplacer("{{user_tables}}", userTables, "{{usable_keys}}", usableKeys, "{{user_objects}}", userObjects).Replace(strings.TrimSpace(rest)),
+	}
+	if method, found := header["only"]; found {
+		if method != "logical" {
+			return check{}, fmt.Errorf("unknown method %q", method)
+		}
+		c.onlyLogical = true
+	}
+	if method, found := header["leaves"]; found {
+		if method != "offline" {
+			return check{}, fmt.Errorf("unknown method %q", method)
+		}
+		c.leavesOffline = true
 	}
 	switch {
 	case c.side != Source && c.side != Target:

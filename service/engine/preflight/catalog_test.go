@@ -51,6 +51,14 @@ func TestParseCheck(t *testing.T) {
 			t.Errorf("a check without %q is accepted", line)
 		}
 	}
+	for _, right := range []string{"only: logical", "leaves: offline"} {
+		if c, err = parseCheck("-- " + right + "\n" + whole); err != nil || c.onlyLogical == c.leavesOffline {
+			t.Errorf("%q gives %+v, %v", right, c, err)
+		}
+		if _, err := parseCheck("-- " + right + "ly\n" + whole); err == nil {
+			t.Errorf("%q is accepted", right+"ly")
+		}
+	}
 	for _, wrong := range []string{"side: middle", "severity: fatal", "since: ten"} {
 		key, _, _ := strings.Cut(wrong, ":")
 		if _, err := parseCheck(regexp.MustCompile(key+": .*").ReplaceAllString(whole, wrong)); err == nil {
@@ -163,6 +171,19 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+func TestOfflineText(t *testing.T) {
+	for bytes, want := range map[int64]string{
+		0:        "everything is copied during the finalization",
+		1:        "everything is copied during the finalization, about 1 minute without writes (0 MB at 20 MB/s)",
+		4 << 30:  "everything is copied during the finalization, about 4 minutes without writes (4096 MB at 20 MB/s)",
+		70 << 30: "everything is copied during the finalization, about 60 minutes without writes (70 GB at 20 MB/s)",
+	} {
+		if got := OfflineText(bytes); got != want {
+			t.Errorf("%d bytes: %q", bytes, got)
+		}
+	}
+}
+
 var update = flag.Bool("update", false, "write the documentation of the checks")
 
 func TestDocumentation(t *testing.T) {
@@ -178,12 +199,20 @@ func TestDocumentation(t *testing.T) {
 Before a replication starts, the service checks both databases. A critical finding keeps the
 replication from starting; a warning does not.
 
+Where the severity is "offline", the source cannot replicate. The finding is a warning then, and says how long the
+finalization will be, in which everything is copied; checks that matter to logical decoding alone are left out. An operator
+who refuses the offline method makes it a critical finding.
+
 | Check | Side | Severity | PostgreSQL | Finding | What to do |
 |---|---|---|---|---|---|
 `)
 	for _, id := range slices.Sorted(maps.Keys(all)) {
 		c := all[id]
-		fmt.Fprintf(&text, "| %s | %s | %s | %d+ | %s | %s |\n", c.id, c.side, c.severity, max(c.since, oldestMajor), readable(c.text), strings.ReplaceAll(c.hint, "|", `\|`))
+		severity := string(c.severity)
+		if c.leavesOffline {
+			severity = "offline"
+		}
+		fmt.Fprintf(&text, "| %s | %s | %s | %d+ | %s | %s |\n", c.id, c.side, severity, max(c.since, oldestMajor), readable(c.text), strings.ReplaceAll(c.hint, "|", `\|`))
 	}
 	if *update {
 		if err := os.WriteFile(documentation, []byte(text.String()), 0o644); err != nil {

@@ -24,6 +24,8 @@ type Options struct {
 	PgDumpVersion int
 	// CopyWorkers and IndexWorkers say how many connections the migration will need.
 	CopyWorkers, IndexWorkers int
+	// RefuseOffline makes a source that cannot replicate a critical finding.
+	RefuseOffline bool
 }
 
 // Dialer opens connections to one of the databases.
@@ -72,7 +74,11 @@ func Check(ctx context.Context, o Options) (Report, error) {
 		return Report{}, fmt.Errorf("preflight check: %w", err)
 	}
 	slices.SortStableFunc(findings, func(a, b Finding) int { return strings.Compare(a.ID, b.ID) })
-	return Report{Findings: findings}, nil
+	report := Report{Findings: findings}
+	if source.facts != nil && !o.RefuseOffline {
+		report.Findings, report.Offline = goOffline(all, findings, source.facts.bytes)
+	}
+	return report, nil
 }
 
 // inspection is the check of one database.

@@ -21,7 +21,7 @@ func inGo() []check {
 		{id: "S01", side: Source, severity: Critical, since: 10, text: "Cannot connect to the source database ({detail})", hint: "See that the service instance is running and its service key is valid."},
 		{id: "S02", side: Source, severity: Critical, since: 1, text: "Source version {version} is not supported (minimum is 10)", hint: "Upgrade the source to version 10 or later."},
 		{id: "S03", side: Target, severity: Critical, since: 10, text: "Target version {target} is older than source version {source}", hint: "Use a target of the source's version or later."},
-		{id: "S06", side: Source, severity: Critical, since: 10, text: "Login '{detail}' has no replication privilege", hint: prepareHint},
+		{id: "S06", side: Source, severity: Critical, since: 10, text: "Login '{detail}' has no replication privilege", hint: prepareHint, leavesOffline: true},
 		{id: "S39", side: Target, severity: Critical, since: 10, text: "{subject} not available on the target", hint: "Use a target whose plan offers the language, or drop it from the source."},
 		{id: "S40", side: Target, severity: Critical, since: 10, text: "{subject} not available on the target", hint: "Use a target whose plan offers the extension, or drop it from the source."},
 		{id: "S41", side: Target, severity: Critical, since: 10, text: "Extension {detail} is newer than the target's ({version})", hint: "Use a target with the extension's version or later."},
@@ -30,8 +30,8 @@ func inGo() []check {
 		{id: "S46", side: Target, severity: Warning, since: 10, text: "Default collation differs (source {source}, target {target})", hint: "See that the applications do not depend on the order of texts."},
 		{id: "S71", side: Source, severity: Critical, since: 10, text: "Source address leads to several servers or to a connection pool (snapshot not found)", hint: "Use the address of the server itself."},
 		{id: "S77", side: Source, severity: Critical, since: 10, text: "pg_dump {version} cannot read source version {source}", hint: "Have the operator of the migration service install a pg_dump of the source's version or later."},
-		{id: "S78", side: Source, severity: Critical, since: 10, text: "Replication cannot be started on the source ({detail})", hint: "Use the address of the server itself and not of a connection pool."},
-		{id: "S79", side: Source, severity: Warning, since: 10, text: "Running transactions delay the start of the replication (no slot could be made in 10 s, {count:transaction} found)", hint: "End these transactions before the replication starts."},
+		{id: "S78", side: Source, severity: Critical, since: 10, text: "Replication cannot be started on the source ({detail})", hint: "Use the address of the server itself and not of a connection pool.", onlyLogical: true},
+		{id: "S79", side: Source, severity: Warning, since: 10, text: "Running transactions delay the start of the replication (no slot could be made in 10 s, {count:transaction} found)", hint: "End these transactions before the replication starts.", onlyLogical: true},
 		{id: "S81", side: Target, severity: Critical, since: 10, text: "Objects need a superuser on the target ({count:object} found)", hint: "Drop these objects from the source, or install the extension that they belong to."},
 		{id: "S83", side: Source, severity: Critical, since: 10, text: "pg_dump cannot be run", hint: "Have the operator of the migration service install pg_dump."},
 		{id: "S86", side: Target, severity: Critical, since: 10, text: "Version {target} of the target does not know what version {source} knew ({count:object} found)", hint: "Use other types, operators or functions on the source, or a target of an earlier version."},
@@ -76,6 +76,7 @@ type facts struct {
 	lz4Columns      int64
 	withoutLZ4      bool
 	foreignKeyBytes int64
+	bytes           int64 // size of the database
 	disableTriggers bool
 	own             bool // the target has been used by this migration already
 }
@@ -106,6 +107,7 @@ func (i *inspection) collect(ctx context.Context, major int) (bool, error) {
 	}
 	if i.side == Source {
 		questions = append(questions,
+			question{"S68", 10, `SELECT pg_database_size(current_database())`, []any{&f.bytes}},
 			question{"T13", 10, policyRolesSQL, []any{&f.policyRoles}},
 			question{"T22", 10, mappingRolesSQL, []any{&f.mappingRoles}},
 			question{"T21", 10, serverWrappersSQL, []any{&f.wrappers}},

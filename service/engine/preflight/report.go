@@ -33,6 +33,9 @@ type Finding struct {
 // Report is the outcome of a preflight check, in the order of the checks.
 type Report struct {
 	Findings []Finding `json:"findings"`
+	// Offline are the reasons for which the source cannot replicate, so that everything is copied during the finalization.
+	// None: it can, or it may not be done without.
+	Offline []string `json:"offline,omitempty"`
 }
 
 // Texts gives the texts of one side's findings of one severity, never nil.

@@ -2,6 +2,7 @@
 -- side: source
 -- severity: critical
 -- since: 10
+-- leaves: offline
 -- text: Not enough free replication slots ({detail} in use, 2 needed)
 -- hint: Drop replication slots that are not used any more or have max_replication_slots raised.
 SELECT CASE WHEN total - used < 2 THEN 1 ELSE 0 END, used || ' of ' || total, names

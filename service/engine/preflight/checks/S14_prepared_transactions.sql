@@ -2,6 +2,7 @@
 -- side: source
 -- severity: critical
 -- since: 10
+-- only: logical
 -- text: Prepared transactions block the start of the replication ({count:transaction} found)
 -- hint: Commit or roll back the prepared transactions, also those of other databases of the server.
 -- note: A replication slot waits for the transactions of the whole server.

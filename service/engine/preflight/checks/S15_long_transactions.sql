@@ -2,6 +2,7 @@
 -- side: source
 -- severity: warning
 -- since: 10
+-- only: logical
 -- text: Long-running transactions delay the start of the replication ({count:transaction} found, oldest {detail} min)
 -- hint: End these transactions before the replication starts.
 SELECT count(*), coalesce(floor(extract(epoch FROM now() - min(xact_start)) / 60)::bigint, 0)::text,

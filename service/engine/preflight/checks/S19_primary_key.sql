@@ -2,6 +2,7 @@
 -- side: source
 -- severity: warning
 -- since: 10
+-- only: logical
 -- text: Tables without primary key are replicated by comparing whole rows ({count:table} found)
 -- hint: Add a primary key, or a unique index on columns that are NOT NULL.
 -- note: A unique index serves as well as a primary key, so tables that have one are not meant.

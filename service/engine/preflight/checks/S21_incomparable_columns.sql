@@ -2,6 +2,7 @@
 -- side: source
 -- severity: warning
 -- since: 10
+-- only: logical
 -- text: Tables without key have columns that can be compared only as text ({count:table} found)
 -- hint: Add a primary key to these tables.
 SELECT count(*), '', (array_agg(name ORDER BY name))[1:10]

@@ -2,6 +2,7 @@
 -- side: source
 -- severity: critical
 -- since: 10
+-- only: logical
 -- text: Replica identity index is not usable ({count:table} found)
 -- hint: Set the replica identity of these tables anew.
 SELECT count(*), '', (array_agg(name ORDER BY name))[1:10]

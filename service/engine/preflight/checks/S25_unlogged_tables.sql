@@ -2,6 +2,7 @@
 -- side: source
 -- severity: warning
 -- since: 10
+-- only: logical
 -- text: Unlogged tables are copied during the finalization ({count:table} found)
 -- hint: Empty these tables or use ALTER TABLE ... SET LOGGED to shorten the finalization.
 SELECT count(*), '', (array_agg(name ORDER BY name))[1:10]

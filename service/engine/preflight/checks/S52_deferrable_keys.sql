@@ -2,6 +2,7 @@
 -- side: source
 -- severity: warning
 -- since: 10
+-- only: logical
 -- text: Deferrable unique constraints cannot serve as replica identity ({count:constraint} found)
 -- hint: Make the constraints not deferrable, or add another unique index on columns that are NOT NULL.
 SELECT count(*), '', (array_agg(name ORDER BY name))[1:10]

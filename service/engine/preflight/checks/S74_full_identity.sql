@@ -2,6 +2,7 @@
 -- side: source
 -- severity: warning
 -- since: 10
+-- only: logical
 -- text: Tables with REPLICA IDENTITY FULL and large values cause much WAL ({count:table} found)
 -- hint: Use a primary key as replica identity.
 SELECT count(*), '', (array_agg(name ORDER BY name))[1:10]
