@@ -80,14 +80,17 @@ func (r *Replication) attempt(ctx context.Context, healthy *time.Time) error {
 		*healthy = time.Now()
 		return err
 	}
-	if progress.Stage == ledger.StageCopying {
-		if err := a.fill(ctx, first); err != nil {
-			return err
+	err = a.whileWatched(ctx, func(ctx context.Context) error {
+		if progress.Stage == ledger.StageCopying {
+			if err := a.fill(ctx, first); err != nil {
+				return err
+			}
 		}
-	}
-	*healthy = time.Now()
-	err = a.stream(ctx)
-	*healthy = time.Now()
+		*healthy = time.Now()
+		err := a.stream(ctx)
+		*healthy = time.Now()
+		return err
+	})
 	return a.copyAgain(ctx, a.target, err)
 }
 
@@ -147,24 +150,29 @@ func (a *attempt) checkSource(ctx context.Context) error {
 // checkSlot gives the state of the slot, or a *Failure when changes are lost with it.
 func (a *attempt) checkSlot(ctx context.Context) (capture.SlotState, error) {
 	state, err := a.capture.SlotState(ctx)
-	if err != nil {
-		return state, err
+	if err == nil {
+		err = a.slotFailure(state)
 	}
+	return state, err
+}
+
+// slotFailure says that changes are lost with the slot; else it is nil.
+func (a *attempt) slotFailure(state capture.SlotState) error {
 	switch {
 	case !state.Exists:
-		return state, &Failure{
+		return &Failure{
 			Code:    CodeSlotLost,
 			Message: fmt.Sprintf("The replication slot %s is gone from the source: somebody dropped it, or the source failed over", capture.Slot(a.migration.ID)),
 			Hint:    startAgain,
 		}
 	case state.Lost:
-		return state, &Failure{
+		return &Failure{
 			Code:    CodeSlotLost,
 			Message: fmt.Sprintf("The source removed WAL that replication slot %s still needed (max_slot_wal_keep_size)", capture.Slot(a.migration.ID)),
 			Hint:    startAgain,
 		}
 	}
-	return state, nil
+	return nil
 }
 
 // base is what tables are copied from: a slot's snapshot, kept alive, and the tables in it.

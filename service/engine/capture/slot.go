@@ -112,15 +112,20 @@ type SlotState struct {
 	Exists bool
 	Lost   bool          // the source removed WAL that the slot needs
 	Behind int64         // bytes of WAL that the source keeps for the slot
+	Limit  int64         // bytes of WAL that the source keeps for a slot at most; 0: no limit
 	Now    pglogrepl.LSN // the source's insert position
 }
 
-// wal_status exists from 13 on, hence the detour over JSON.
+// wal_status exists from 13 on, hence the detour over JSON, as does max_slot_wal_keep_size, in MB; -1 is no limit.
 const slotStateSQL = `
 SELECT
     s.slot_name IS NOT NULL,
     coalesce(pg_catalog.to_jsonb(s) ->> 'wal_status', '') = 'lost',
     coalesce(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), s.restart_lsn), 0)::bigint,
+    coalesce((
+        SELECT greatest(setting::bigint, 0) * 1024 * 1024
+        FROM pg_catalog.pg_settings
+        WHERE name = 'max_slot_wal_keep_size'), 0),
     pg_catalog.pg_current_wal_insert_lsn()::text
 FROM (SELECT 1) AS one
 LEFT JOIN pg_catalog.pg_replication_slots AS s ON s.slot_name = $1`
@@ -128,7 +133,7 @@ LEFT JOIN pg_catalog.pg_replication_slots AS s ON s.slot_name = $1`
 // SlotState reads the state of the migration's slot.
 func (s Source) SlotState(ctx context.Context) (state SlotState, err error) {
 	var now string
-	if err := s.Conn.QueryRow(ctx, slotStateSQL, Slot(s.ID)).Scan(&state.Exists, &state.Lost, &state.Behind, &now); err != nil {
+	if err := s.Conn.QueryRow(ctx, slotStateSQL, Slot(s.ID)).Scan(&state.Exists, &state.Lost, &state.Behind, &state.Limit, &now); err != nil {
 		return SlotState{}, fmt.Errorf("reading the state of replication slot %s: %w", Slot(s.ID), err)
 	}
 	if state.Now, err = pglogrepl.ParseLSN(now); err != nil {
