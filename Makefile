@@ -67,7 +67,8 @@ release: $(BIN)/cyclonedx-gomod ## build the files of a release into .build/rele
 
 .PHONY: bench
 bench: ## move databases with ours and with other tools, side by side; FLAGS='-runs 1 -parts copy' chooses
-	go run ./benchmarks $(FLAGS)
+	go build -o $(BIN)/benchmarks ./benchmarks
+	$(BIN)/benchmarks $(FLAGS)
 
 .PHONY: bench-plugin
 bench-plugin: ## measure what the plugin adds to an empty plugin and the service's answer, medians of 20 runs

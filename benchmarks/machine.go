@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"maps"
@@ -9,6 +8,7 @@ import (
 	"os/exec"
 	"regexp"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -27,9 +27,7 @@ func (b *bench) describe(ctx context.Context) error {
 	b.fact("memory", firstMatch("/proc/meminfo", `MemTotal:\s*(.*)`))
 	b.fact("kernel", firstMatch("/proc/version", `^(\S+ \S+ \S+)`))
 	b.fact("Go", runtime.Version())
-	if commit, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty").Output(); err == nil {
-		b.fact("commit", string(bytes.TrimSpace(commit)))
-	}
+	b.fact("commit", commit())
 	for _, side := range []struct {
 		name    string
 		cluster *postgres.Cluster
@@ -53,12 +51,30 @@ func (b *bench) describe(ctx context.Context) error {
 	}
 	b.fact("settings of both servers", strings.Join(settings, ", "))
 	s := b.engine.Settings
-	b.fact("settings of our engine", fmt.Sprintf("%d tables copied at once, %d indexes built at once", s.CopyWorkers, s.IndexWorkers))
-	b.fact("command", "go run ./benchmarks "+strings.Join(os.Args[1:], " "))
+	b.fact("settings of our engine", fmt.Sprintf("CopyWorkers %d, PartBytes %d MB, IndexWorkers %d", s.CopyWorkers, s.PartBytes>>20, s.IndexWorkers))
+	b.fact("command", "benchmarks "+strings.Join(os.Args[1:], " "))
 	return nil
 }
 
 func (b *bench) fact(name, value string) { b.Machine = append(b.Machine, fact{name, value}) }
+
+// commit is what this program was built from.
+func commit() string {
+	text := "unknown"
+	info, _ := debug.ReadBuildInfo()
+	if info == nil {
+		return text
+	}
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			text = s.Value[:min(12, len(s.Value))]
+		case s.Key == "vcs.modified" && s.Value == "true":
+			text += " with changes"
+		}
+	}
+	return text
+}
 
 func firstLine(text []byte) string {
 	line, _, _ := strings.Cut(string(text), "\n")

@@ -42,7 +42,7 @@ INSERT INTO app.big (small_id, token, name, amount, created_at, properties, cont
 SELECT
     n % 500 + 1,
     md5(n::text)::uuid,
-    'row ' || n || ' ' || md5((n + 1)::text) || md5((n + 2)::text),
+    'row ' || n || ' ' || repeat(md5((n + 1)::text) || md5((n + 2)::text), 2),
     n * 1.0625,
     timestamptz '2020-01-01 00:00Z' + n * interval '100 seconds',
     jsonb_build_object('n', n, 'word', md5((n % 1000)::text), 'even', n % 2 = 0),
