@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -15,14 +14,13 @@ import (
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/catalog"
 )
 
-// A target transaction holds this much at most, unless a single source transaction is larger. A pipeline is read out
-// after this many statements or bytes, which bounds the memory on both ends.
+// A target transaction holds this much at most, unless a single source transaction is larger.
 const (
-	batchTransactions  = 1000
-	batchBytes         = 16 << 20
-	batchTime          = 200 * time.Millisecond
-	pipelineStatements = 1000
-	pipelineBytes      = 4 << 20
+	batchTransactions = 1000
+	batchBytes        = 16 << 20
+	batchTime         = 200 * time.Millisecond
+	// linger is how long an open target transaction waits for more when the source has nothing.
+	linger = 5 * time.Millisecond
 )
 
 // Counts are the changes applied to one table. They are safe for concurrent use.
@@ -88,14 +86,14 @@ type Apply struct {
 	Beat      uint32           // OID of the heartbeat table on the source, whose rows are not data
 	Commit    pglogrepl.LSN    // of the last transaction that the target has
 
-	target       *pgconn.PgConn
-	pipeline     *pgconn.Pipeline // of the open target transaction; nil: none is open
-	expected     []expectation    // results of the pipeline that are not read yet
-	pipelined    int              // bytes sent since the pipeline was last read out
-	prepared     map[shape]string
+	target       *session
+	targetTables map[tableName]*targetTable
 	relations    map[uint32]*relation
-	skipping     bool // the source transaction was applied before
-	transactions int  // whole source transactions in the open target transaction
+	open         bool    // a target transaction is
+	window       *window // is being filled
+	sent         *window // is on its way to the target
+	skipping     bool    // the source transaction was applied before
+	transactions int     // whole source transactions in the open target transaction
 	bytes        int
 	opened       time.Time
 	final, end   pglogrepl.LSN // of the source transaction that is read, and of the last whole one
@@ -105,16 +103,6 @@ type Apply struct {
 	flushed atomic.Uint64
 	beat    atomic.Int64
 	applied atomic.Int64
-}
-
-// expectation is what a result in the pipeline must be.
-type expectation struct {
-	prepared  bool
-	oneRow    bool
-	commit    bool
-	oid       uint32
-	table     string
-	operation string
 }
 
 // Flushed is the position in the source's WAL up to which everything is stored on the target, 0 as long as it is not known.
@@ -131,9 +119,15 @@ func (a *Apply) LastBeat() int64 { return a.beat.Load() }
 func (a *Apply) Run(ctx context.Context, source, target *pgconn.PgConn) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	a.target = target
+	var err error
+	if a.targetTables, err = readTargetTables(ctx, target); err != nil {
+		return err
+	}
+	var done func()
+	a.target, done = newSession(ctx, target)
+	defer done()
 	a.flushed.Store(uint64(a.Commit))
-	a.prepared, a.relations = map[shape]string{}, map[uint32]*relation{}
+	a.relations, a.window = map[uint32]*relation{}, newWindow(0)
 	receive := newReceiver(source, &a.flushed)
 	var receiveErr error
 	received := make(chan struct{})
@@ -141,11 +135,11 @@ func (a *Apply) Run(ctx context.Context, source, target *pgconn.PgConn) error {
 		defer close(received)
 		receiveErr = receive.run(ctx, a.Slot)
 	}()
-	err := a.consume(ctx, receive, received)
-	cancel()
-	if a.pipeline != nil {
-		_ = a.pipeline.Close() // its transaction is never committed: the caller closes the connection
+	err = a.consume(ctx, receive, received)
+	if ctx.Err() != nil {
+		err = ctx.Err() // and not what it did to the connection
 	}
+	cancel()
 	<-received
 	if errors.Is(err, errReceiverEnded) {
 		return receiveErr
@@ -158,38 +152,16 @@ var errReceiverEnded = errors.New("the replication slot is not read any more")
 
 func (a *Apply) consume(ctx context.Context, receive *receiver, received <-chan struct{}) error {
 	for {
-		var m message
-		select {
-		case m = <-receive.queue:
-		default:
-			// Nothing waits: what is there is committed, so that the target is never behind without need.
-			moved := a.gate.next()
-			if a.betweenTransactions() {
-				if a.transactions > 0 {
-					if err := a.commit(ctx); err != nil {
-						return err
-					}
-				}
-				if err := a.pass(ctx, a.Flushed(), received); err != nil {
-					return err
-				}
-			}
-			select {
-			case m = <-receive.queue:
-			case <-moved:
-				continue
-			case <-received:
-				return errReceiverEnded
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+		m, err := a.next(ctx, receive, received)
+		if err != nil {
+			return err
 		}
-		if begin, ok := m.change.(*pglogrepl.BeginMessage); ok {
-			if err := a.pass(ctx, begin.FinalLSN, received); err != nil {
+		if m.change.message == pglogrepl.MessageTypeBegin {
+			if err := a.pass(ctx, m.change.end, received); err != nil {
 				return err
 			}
 		}
-		err := a.handle(ctx, m)
+		err = a.handle(m)
 		receive.budget.Release(m.weight)
 		if err != nil {
 			return err
@@ -197,94 +169,137 @@ func (a *Apply) consume(ctx context.Context, receive *receiver, received <-chan 
 	}
 }
 
+// next gives the next message. When none comes it commits what is there, so that the target is never behind without need.
+func (a *Apply) next(ctx context.Context, receive *receiver, received <-chan struct{}) (message, error) {
+	select {
+	case m := <-receive.queue:
+		return m, nil
+	default:
+	}
+	if a.transactions > 0 && a.betweenTransactions() {
+		// Mostly the source has only not sent it yet, and many small transactions would cost more than one.
+		select {
+		case m := <-receive.queue:
+			return m, nil
+		case <-time.After(linger):
+		}
+	}
+	for {
+		moved := a.gate.next()
+		if a.betweenTransactions() {
+			if a.transactions > 0 {
+				if err := a.commit(); err != nil {
+					return message{}, err
+				}
+			}
+			if err := a.pass(ctx, a.Flushed(), received); err != nil {
+				return message{}, err
+			}
+		}
+		select {
+		case m := <-receive.queue:
+			return m, nil
+		case <-moved:
+		case <-received:
+			return message{}, errReceiverEnded
+		case <-ctx.Done():
+			return message{}, ctx.Err()
+		}
+	}
+}
+
 func (a *Apply) betweenTransactions() bool { return a.final == 0 }
 
-func (a *Apply) handle(ctx context.Context, m message) error {
+func (a *Apply) handle(m message) error {
 	a.bytes += int(m.weight)
-	switch change := m.change.(type) {
-	case nil:
-		// Everything before m.end was sent, so if nothing is open it is stored too.
-		if a.betweenTransactions() && a.transactions == 0 && m.end > a.Flushed() {
-			a.flushed.Store(uint64(m.end))
+	c := &m.change
+	switch c.message {
+	case keepalive:
+		// Everything before c.end was sent, so if nothing is open it is stored too.
+		if a.betweenTransactions() && a.transactions == 0 && c.end > a.Flushed() {
+			a.flushed.Store(uint64(c.end))
 		}
 		return nil
-	case *pglogrepl.BeginMessage:
-		a.final = change.FinalLSN
-		a.skipping = change.FinalLSN <= a.Commit
+	case pglogrepl.MessageTypeBegin:
+		a.final = c.end
+		a.skipping = c.end <= a.Commit
 		return nil
-	case *pglogrepl.CommitMessage:
-		return a.endTransaction(ctx, change)
-	case *pglogrepl.RelationMessage:
-		return a.describe(change)
-	case *pglogrepl.InsertMessage:
-		return a.row(change.RelationID, func(r *relation) error { return a.insert(ctx, r, change) })
-	case *pglogrepl.UpdateMessage:
-		if change.RelationID == a.Beat {
-			return a.heartbeat(change)
+	case pglogrepl.MessageTypeCommit:
+		return a.endTransaction(c)
+	case pglogrepl.MessageTypeRelation:
+		return a.describe(c.described)
+	case pglogrepl.MessageTypeTruncate:
+		return a.truncate(c)
+	case pglogrepl.MessageTypeInsert, pglogrepl.MessageTypeUpdate, pglogrepl.MessageTypeDelete:
+		if c.relation == a.Beat {
+			return a.heartbeat(c)
 		}
-		return a.row(change.RelationID, func(r *relation) error { return a.update(ctx, r, change) })
-	case *pglogrepl.DeleteMessage:
-		return a.row(change.RelationID, func(r *relation) error { return a.delete(ctx, r, change) })
-	case *pglogrepl.TruncateMessage:
-		return a.truncate(ctx, change)
-	default: // Type, Origin: nothing to apply
+		return a.row(c)
+	default: // nothing to apply
 		return nil
 	}
 }
 
-func (a *Apply) endTransaction(ctx context.Context, c *pglogrepl.CommitMessage) error {
+func (a *Apply) endTransaction(c *change) error {
 	final := a.final
 	a.final = 0
 	if a.skipping {
 		return nil
 	}
 	a.transactions++
-	a.end = c.TransactionEndLSN
+	a.end = c.end
 	a.Commit = final
 	if a.opened.IsZero() {
 		a.opened = time.Now()
 	}
 	if a.transactions >= batchTransactions || a.bytes >= batchBytes || time.Since(a.opened) >= batchTime {
-		return a.commit(ctx)
+		return a.commit()
 	}
 	return nil
 }
 
-func (a *Apply) describe(m *pglogrepl.RelationMessage) error {
-	if m.RelationID == a.Beat {
+func (a *Apply) describe(d *description) error {
+	if d.oid == a.Beat {
 		return nil
 	}
-	t, known := a.Tables[m.RelationID]
+	t, known := a.Tables[d.oid]
 	if !known {
-		return &SchemaChangedError{Table: m.Namespace + "." + m.RelationName, Detail: "it is new"}
+		return &SchemaChangedError{Table: d.schema + "." + d.name, Detail: "it is new"}
 	}
-	r, err := newRelation(t.Table, m)
+	r, err := newRelation(t.Table, d)
 	if err != nil {
 		return err
 	}
 	r.counts, r.from = t.Counts, t.From
-	a.relations[m.RelationID] = r
+	r.setTarget(a.targetTables[tableName{t.Schema, t.Name}])
+	a.relations[d.oid] = r
 	return nil
 }
 
-// row calls apply unless the change is on the target already, by an earlier run or by the initial copy.
-func (a *Apply) row(oid uint32, apply func(*relation) error) error {
+// wanted gives the relation of a change, nil when the target has the change already, by an earlier run or by the initial copy.
+func (a *Apply) wanted(oid uint32) (*relation, error) {
 	if a.skipping || oid == a.Beat {
-		return nil
+		return nil, nil
 	}
 	r, known := a.relations[oid]
 	if !known {
-		return fmt.Errorf("the replication slot sent a change of relation %d without its description", oid)
+		return nil, fmt.Errorf("the replication slot sent a change of relation %d without its description", oid)
 	}
 	if a.final < r.from {
-		return nil
+		return nil, nil
 	}
 	r.counts.Changed.Store(uint64(a.final))
-	return apply(r)
+	return r, nil
 }
 
-func (a *Apply) heartbeat(m *pglogrepl.UpdateMessage) error {
-	nonce, err := strconv.ParseInt(string(m.NewTuple.Columns[1].Data), 10, 64)
+func (a *Apply) heartbeat(c *change) error {
+	if c.message != pglogrepl.MessageTypeUpdate {
+		return nil
+	}
+	if len(c.row) < 2 {
+		return fmt.Errorf("reading a heartbeat: it has %d columns", len(c.row))
+	}
+	nonce, err := strconv.ParseInt(string(c.row[1].text), 10, 64)
 	if err != nil {
 		return fmt.Errorf("reading a heartbeat: %w", err)
 	}
@@ -292,172 +307,101 @@ func (a *Apply) heartbeat(m *pglogrepl.UpdateMessage) error {
 	return nil
 }
 
-func (a *Apply) insert(ctx context.Context, r *relation, m *pglogrepl.InsertMessage) error {
-	values := make([][]byte, len(m.Tuple.Columns))
-	for i, c := range m.Tuple.Columns {
-		values[i] = value(c)
-	}
-	r.counts.Inserts.Add(1)
-	return a.send(ctx, r, shape{relation: m.RelationID, operation: m.Type()}, r.insertSQL, values, "INSERT")
-}
-
-func (a *Apply) update(ctx context.Context, r *relation, m *pglogrepl.UpdateMessage) error {
-	kinds := make([]byte, len(m.NewTuple.Columns))
-	values := make([][]byte, 0, len(kinds)+len(r.key))
-	for i, c := range m.NewTuple.Columns {
-		if kinds[i] = '.'; c.DataType == pglogrepl.TupleDataTypeToast {
-			kinds[i] = pglogrepl.TupleDataTypeToast
-			continue
-		}
-		values = append(values, value(c))
-	}
-	r.counts.Updates.Add(1)
-	if len(values) == 0 {
-		return nil // a row of unchanged large values only
-	}
-	identity, err := r.identify(m.OldTuple, m.NewTuple)
-	if err != nil {
+func (a *Apply) row(c *change) error {
+	r, err := a.wanted(c.relation)
+	if r == nil || err != nil {
 		return err
 	}
-	s := shape{relation: m.RelationID, operation: m.Type(), unchanged: string(kinds)}
-	return a.send(ctx, r, s, func() string { return r.updateSQL(s.unchanged) }, append(values, identity...), "UPDATE")
-}
-
-func (a *Apply) delete(ctx context.Context, r *relation, m *pglogrepl.DeleteMessage) error {
-	identity, err := r.identify(m.OldTuple, nil)
-	if err != nil {
+	if err := r.checkWidth(c.old, c.row); err != nil {
 		return err
 	}
-	r.counts.Deletes.Add(1)
-	return a.send(ctx, r, shape{relation: m.RelationID, operation: m.Type()}, r.deleteSQL, identity, "DELETE")
+	switch c.message {
+	case pglogrepl.MessageTypeInsert:
+		r.counts.Inserts.Add(1)
+	case pglogrepl.MessageTypeUpdate:
+		r.counts.Updates.Add(1)
+	case pglogrepl.MessageTypeDelete:
+		r.counts.Deletes.Add(1)
+	}
+	a.window.add(r, c)
+	return a.changed()
 }
 
-func (a *Apply) truncate(ctx context.Context, m *pglogrepl.TruncateMessage) error {
-	if a.skipping {
-		return nil
-	}
-	var names []string
-	for _, oid := range m.RelationIDs {
-		err := a.row(oid, func(r *relation) error {
-			names = append(names, "ONLY "+r.name)
-			return nil
-		})
+func (a *Apply) truncate(c *change) error {
+	var relations []*relation
+	for _, oid := range c.truncated {
+		r, err := a.wanted(oid)
 		if err != nil {
 			return err
 		}
+		if r != nil {
+			relations = append(relations, r)
+		}
 	}
-	if len(names) == 0 {
+	if len(relations) == 0 {
 		return nil
 	}
-	list := strings.Join(names, ", ")
-	if err := a.begin(ctx); err != nil {
-		return err
-	}
-	a.pipeline.SendQueryParams("TRUNCATE "+list, nil, nil, nil, nil)
-	return a.expect(expectation{table: list, operation: "TRUNCATE"}, len(list))
+	a.window.truncate(relations)
+	return a.changed()
 }
 
-// send puts a statement for one row into the pipeline, preparing it when its shape is new.
-func (a *Apply) send(ctx context.Context, r *relation, s shape, sql func() string, values [][]byte, operation string) error {
-	if err := a.begin(ctx); err != nil {
+// changed sends the window when it is full.
+func (a *Apply) changed() error {
+	if a.opened.IsZero() {
+		a.opened = time.Now()
+	}
+	if a.window.full() {
+		return a.flush()
+	}
+	return nil
+}
+
+// flush sends the window to the target, after the window before was taken.
+func (a *Apply) flush() error {
+	if err := a.settle(); err != nil {
 		return err
 	}
-	name, known := a.prepared[s]
-	if !known {
-		name = fmt.Sprintf("s%d", len(a.prepared)+1)
-		a.pipeline.SendPrepare(name, sql(), nil)
-		if err := a.expect(expectation{prepared: true, oid: r.table.OID, table: r.table.String(), operation: operation}, 0); err != nil {
-			return err
-		}
-		a.prepared[s] = name
+	if len(a.window.items) == 0 {
+		return nil
 	}
-	size := 0
-	for _, v := range values {
-		size += len(v)
+	if err := a.begin(); err != nil {
+		return err
 	}
-	a.pipeline.SendQueryPrepared(name, values, nil, nil)
-	return a.expect(expectation{oneRow: true, oid: r.table.OID, table: r.table.String(), operation: operation}, size)
+	w := a.window
+	a.window = newWindow(w.number + 1)
+	err := w.send(a.target)
+	if err == nil {
+		err = a.target.sync()
+	}
+	if err != nil {
+		return w.taken(a.target, err)
+	}
+	a.sent = w
+	return nil
+}
+
+// settle waits until the target has taken the window that was sent.
+func (a *Apply) settle() error {
+	w := a.sent
+	if w == nil {
+		return nil
+	}
+	a.sent = nil
+	return w.taken(a.target, a.target.await())
 }
 
 // begin opens a target transaction if none is open.
-func (a *Apply) begin(ctx context.Context) error {
-	if a.pipeline != nil {
+func (a *Apply) begin() error {
+	if a.open {
 		return nil
 	}
-	a.pipeline = a.target.StartPipeline(ctx)
-	a.opened = time.Now()
+	a.open = true
 	for _, sql := range []string{"BEGIN", "SET CONSTRAINTS ALL DEFERRED"} {
-		a.pipeline.SendQueryParams(sql, nil, nil, nil, nil)
-		if err := a.expect(expectation{operation: sql}, 0); err != nil {
+		if err := a.target.query(sql, expectation{rows: anyRows, operation: sql}); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func (a *Apply) expect(e expectation, size int) error {
-	a.expected = append(a.expected, e)
-	if a.pipelined += size; len(a.expected) >= pipelineStatements || a.pipelined >= pipelineBytes {
-		return a.readOut()
-	}
-	return nil
-}
-
-// readOut waits for all results of the pipeline and checks each.
-func (a *Apply) readOut() error {
-	expected := a.expected
-	a.expected, a.pipelined = a.expected[:0], 0
-	if err := a.pipeline.Sync(); err != nil {
-		return fmt.Errorf("sending changes to the target: %w", err)
-	}
-	for _, e := range expected {
-		result, err := a.pipeline.GetResults()
-		if err != nil {
-			return refused(e, err)
-		}
-		if e.prepared {
-			if _, ok := result.(*pgconn.StatementDescription); !ok {
-				return fmt.Errorf("applying %s to %s: unexpected answer %T of the target", e.operation, e.table, result)
-			}
-			continue
-		}
-		reader, ok := result.(*pgconn.ResultReader)
-		if !ok {
-			return fmt.Errorf("applying %s to %s: unexpected answer %T of the target", e.operation, e.table, result)
-		}
-		tag, err := reader.Close()
-		if err != nil {
-			return refused(e, err)
-		}
-		if e.commit && tag.String() != "COMMIT" {
-			return fmt.Errorf("the target answered %s to COMMIT", tag)
-		}
-		if e.oneRow && tag.RowsAffected() != 1 {
-			return &MismatchError{OID: e.oid, Table: e.table, Operation: e.operation, Rows: tag.RowsAffected()}
-		}
-	}
-	result, err := a.pipeline.GetResults()
-	if err != nil {
-		return fmt.Errorf("sending changes to the target: %w", err)
-	}
-	if _, ok := result.(*pgconn.PipelineSync); !ok {
-		return fmt.Errorf("sending changes to the target: unexpected answer %T", result)
-	}
-	return nil
-}
-
-// refused makes a RefusedError of what the target itself said about the change; a broken connection or a shut-down is left
-// to the caller, who tries again.
-func refused(e expectation, err error) error {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) && e.table != "" {
-		switch pg.Code[:2] {
-		case "08", "40", "53", "57", "58": // connection, rolled back, out of resources, operator, system
-		default:
-			return &RefusedError{OID: e.oid, Table: e.table, Operation: e.operation, Err: err}
-		}
-	}
-	return fmt.Errorf("applying changes to the target: %w", err)
 }
 
 // advanceSQL is in every target transaction: with it a change is applied exactly once, and never by two workers.
@@ -467,30 +411,35 @@ SET commit_lsn = $1::text::pg_lsn, committed_at = pg_catalog.now()
 WHERE migration = $2 AND epoch = $3 AND commit_lsn < $1::text::pg_lsn`
 
 // commit stores the whole source transactions read so far and how far they reach.
-func (a *Apply) commit(ctx context.Context) error {
-	if err := a.begin(ctx); err != nil {
+func (a *Apply) commit() error {
+	if err := a.flush(); err != nil {
 		return err
 	}
-	a.pipeline.SendQueryParams(advanceSQL, [][]byte{[]byte(a.Commit.String()), []byte(a.Migration), strconv.AppendInt(nil, a.Epoch, 10)}, nil, nil, nil)
-	a.expected = append(a.expected, expectation{oneRow: true, operation: "advance"})
-	if err := a.readOut(); err != nil {
-		var mismatch *MismatchError
-		if errors.As(err, &mismatch) && mismatch.Table == "" {
-			return ErrNotAdvanced
-		}
+	if err := a.settle(); err != nil {
+		return err
+	}
+	if err := a.begin(); err != nil {
+		return err
+	}
+	advance := [][]byte{[]byte(a.Commit.String()), []byte(a.Migration), strconv.AppendInt(nil, a.Epoch, 10)}
+	err := a.target.execute(advanceSQL, expectation{rows: 1, operation: "advance"}, advance)
+	if err == nil {
+		err = a.target.settle()
+	}
+	if mismatch := (*MismatchError)(nil); errors.As(err, &mismatch) && mismatch.Table == "" {
+		return ErrNotAdvanced
+	}
+	if err != nil {
 		return err
 	}
 	// Only now, that every result is known to be right.
-	a.pipeline.SendQueryParams("COMMIT", nil, nil, nil, nil)
-	a.expected = append(a.expected, expectation{commit: true, operation: "COMMIT"})
-	if err := a.readOut(); err != nil {
+	if err := a.target.query("COMMIT", expectation{rows: anyRows, tag: "COMMIT", operation: "COMMIT"}); err != nil {
 		return err
 	}
-	err := a.pipeline.Close()
-	a.pipeline = nil
-	if err != nil {
-		return fmt.Errorf("ending a transaction on the target: %w", err)
+	if err := a.target.settle(); err != nil {
+		return err
 	}
+	a.open = false
 	a.flushed.Store(uint64(a.end))
 	a.applied.Add(int64(a.transactions))
 	a.transactions, a.bytes, a.opened = 0, 0, time.Time{}

@@ -88,7 +88,7 @@ func (a *Apply) pass(ctx context.Context, lsn pglogrepl.LSN, received <-chan str
 			return nil
 		}
 		if a.transactions > 0 {
-			if err := a.commit(ctx); err != nil {
+			if err := a.commit(); err != nil {
 				return err
 			}
 		}

@@ -22,10 +22,12 @@ const (
 	queueBytes    = 16 << 20
 )
 
-// message is one message of the slot: a decoded change, or with nil the source's word that everything up to end was sent.
+// keepalive is the change of a message that is none: the source's word that everything before its end was sent.
+const keepalive pglogrepl.MessageType = 0
+
+// message is one message of the slot.
 type message struct {
-	change pglogrepl.Message
-	end    pglogrepl.LSN
+	change change
 	weight int64 // what it holds of the queue's budget
 }
 
@@ -99,34 +101,25 @@ func (r *receiver) take(ctx context.Context, data []byte) (statusWanted bool, er
 	}
 	switch data[0] {
 	case pglogrepl.PrimaryKeepaliveMessageByteID:
-		keepalive, err := pglogrepl.ParsePrimaryKeepaliveMessage(data[1:])
+		k, err := pglogrepl.ParsePrimaryKeepaliveMessage(data[1:])
 		if err != nil {
 			return false, fmt.Errorf("reading a keepalive of the replication slot: %w", err)
 		}
-		return keepalive.ReplyRequested, r.put(ctx, message{end: keepalive.ServerWALEnd})
+		return k.ReplyRequested, r.put(ctx, message{change: change{message: keepalive, end: k.ServerWALEnd}})
 	case pglogrepl.XLogDataByteID:
 		wal, err := pglogrepl.ParseXLogData(data[1:])
 		if err != nil {
 			return false, fmt.Errorf("reading a message of the replication slot: %w", err)
 		}
 		// The connection uses its buffer again for the next message, and the decoded values point into it.
-		change, err := decode(append([]byte(nil), wal.WALData...))
+		c, err := decode(append([]byte(nil), wal.WALData...))
 		if err != nil {
 			return false, fmt.Errorf("decoding a message of the replication slot: %w", err)
 		}
-		return false, r.put(ctx, message{change: change, weight: min(int64(len(wal.WALData))+64, queueBytes)})
+		return false, r.put(ctx, message{change: c, weight: min(int64(len(wal.WALData))+64, queueBytes)})
 	default:
 		return false, fmt.Errorf("reading the replication slot: unknown message %q", data[0])
 	}
-}
-
-// decode is pglogrepl.Parse, which takes an INSERT into a table without columns for cut off: its row has no bytes.
-func decode(data []byte) (pglogrepl.Message, error) {
-	const emptyInsert = 8 // 'I', the table, 'N', the number of columns
-	if len(data) == emptyInsert && data[0] == byte(pglogrepl.MessageTypeInsert) {
-		data = append(data, 0) // a byte that is not read
-	}
-	return pglogrepl.Parse(data)
 }
 
 // put waits for room in the queue, and goes on sending the status meanwhile: a target that is busy with a large

@@ -13,30 +13,40 @@ import (
 // relation is a table as the stream sees it: its columns in the order in which the source sends them.
 type relation struct {
 	table   catalog.Table
-	columns []catalog.Column // of the Relation message
+	columns []catalog.Column // as the source describes them
 	key     []int            // positions in columns of the key that a row is found by; empty: the whole row
 	name    string           // quoted
 	counts  *Counts
 	from    pglogrepl.LSN // changes that commit at or after it are applied
+
+	insertSQL, deleteSQL string
+	updateSQL            map[string]string // by mask
+
+	// Of the target's table:
+	deferrable []string // constraints, quoted
+	literal    []int    // positions in columns of the columns of the target's row type, notSent for one that the source does not send
+	foldFrom   int      // number of the first window in which it is folded: the target did not take it in one before
 }
 
-// newRelation compares a Relation message with the table as it was when the schema was copied. A difference is a change of
-// the schema on the source that nothing may be guessed about.
-func newRelation(t catalog.Table, m *pglogrepl.RelationMessage) (*relation, error) {
-	if m.Namespace != t.Schema || m.RelationName != t.Name {
-		return nil, &SchemaChangedError{Table: t.String(), Detail: fmt.Sprintf("it is called %s.%s now", m.Namespace, m.RelationName)}
+const notSent = -1
+
+// newRelation compares the source's description with the table as it was when the schema was copied. A difference is a change
+// of the schema on the source that nothing may be guessed about.
+func newRelation(t catalog.Table, d *description) (*relation, error) {
+	if d.schema != t.Schema || d.name != t.Name {
+		return nil, &SchemaChangedError{Table: t.String(), Detail: fmt.Sprintf("it is called %s.%s now", d.schema, d.name)}
 	}
 	columns := t.Writable()
-	if len(columns) != len(m.Columns) {
-		return nil, &SchemaChangedError{Table: t.String(), Detail: fmt.Sprintf("it has %d columns now instead of %d", len(m.Columns), len(columns))}
+	if len(columns) != len(d.columns) {
+		return nil, &SchemaChangedError{Table: t.String(), Detail: fmt.Sprintf("it has %d columns now instead of %d", len(d.columns), len(columns))}
 	}
-	r := &relation{table: t, columns: columns, name: t.SQLName()}
+	r := &relation{table: t, columns: columns, name: t.SQLName(), updateSQL: map[string]string{}}
 	position := make(map[string]int, len(columns))
-	for i, c := range m.Columns {
-		if c.Name != columns[i].Name || c.DataType != columns[i].TypeOID {
-			return nil, &SchemaChangedError{Table: t.String(), Detail: fmt.Sprintf("column %q is another one now", c.Name)}
+	for i, c := range d.columns {
+		if c.name != columns[i].Name || c.typeOID != columns[i].TypeOID {
+			return nil, &SchemaChangedError{Table: t.String(), Detail: fmt.Sprintf("column %q is another one now", c.name)}
 		}
-		position[c.Name] = i
+		position[c.name] = i
 	}
 	for _, name := range t.Key {
 		i, ok := position[name]
@@ -45,54 +55,48 @@ func newRelation(t catalog.Table, m *pglogrepl.RelationMessage) (*relation, erro
 		}
 		r.key = append(r.key, i)
 	}
+	r.insertSQL = r.insertOne()
+	r.deleteSQL = "DELETE FROM ONLY " + r.name + " WHERE " + r.predicate(0)
 	return r, nil
 }
 
-// shape is a statement without its values. Each is prepared once a session.
-type shape struct {
-	relation  uint32
-	operation pglogrepl.MessageType
-	unchanged string // of an update: one byte a column, 'u' where the source did not send an unchanged large value
+// checkWidth says whether a change has as many columns as the description before it.
+func (r *relation) checkWidth(tuples ...tuple) error {
+	for _, t := range tuples {
+		if t != nil && len(t) != len(r.columns) {
+			return fmt.Errorf("table %s: the source sent %d columns instead of %d", r.table, len(t), len(r.columns))
+		}
+	}
+	return nil
 }
 
-func (r *relation) insertSQL() string {
+func (r *relation) column(i int) string { return pgx.Identifier{r.columns[i].Name}.Sanitize() }
+
+func (r *relation) insertOne() string {
 	if len(r.columns) == 0 {
 		return "INSERT INTO " + r.name + " DEFAULT VALUES"
 	}
-	var names, values strings.Builder
-	for i, c := range r.columns {
-		if i > 0 {
-			names.WriteString(", ")
-			values.WriteString(", ")
-		}
-		names.WriteString(pgx.Identifier{c.Name}.Sanitize())
-		fmt.Fprintf(&values, "$%d", i+1)
+	names, values := make([]string, len(r.columns)), make([]string, len(r.columns))
+	for i := range r.columns {
+		names[i], values[i] = r.column(i), fmt.Sprintf("$%d", i+1)
 	}
-	return "INSERT INTO " + r.name + " (" + names.String() + ") VALUES (" + values.String() + ")"
+	return "INSERT INTO " + r.name + " (" + strings.Join(names, ", ") + ") VALUES (" + strings.Join(values, ", ") + ")"
 }
 
-// updateSQL sets all columns that were sent; the parameters are these, then those of the predicate. It is empty when no
-// column was sent.
-func (r *relation) updateSQL(unchanged string) string {
-	var set strings.Builder
-	n := 0
-	for i, c := range r.columns {
-		if unchanged[i] == pglogrepl.TupleDataTypeToast {
-			continue
-		}
-		if n++; n > 1 {
-			set.WriteString(", ")
-		}
-		fmt.Fprintf(&set, "%s = $%d", pgx.Identifier{c.Name}.Sanitize(), n)
+// updateOne sets the columns that the mask does not leave out; the parameters are these, then those of the predicate.
+func (r *relation) updateOne(mask string) string {
+	if sql, known := r.updateSQL[mask]; known {
+		return sql
 	}
-	if n == 0 {
-		return ""
+	var set []string
+	for i := range r.columns {
+		if mask[i] != pglogrepl.TupleDataTypeToast {
+			set = append(set, fmt.Sprintf("%s = $%d", r.column(i), len(set)+1))
+		}
 	}
-	return "UPDATE ONLY " + r.name + " SET " + set.String() + " WHERE " + r.predicate(n)
-}
-
-func (r *relation) deleteSQL() string {
-	return "DELETE FROM ONLY " + r.name + " WHERE " + r.predicate(0)
+	sql := "UPDATE ONLY " + r.name + " SET " + strings.Join(set, ", ") + " WHERE " + r.predicate(len(set))
+	r.updateSQL[mask] = sql
+	return sql
 }
 
 // predicate finds exactly one row, its parameters starting after the first n. Without a key the whole row is compared, as
@@ -105,7 +109,7 @@ func (r *relation) predicate(n int) string {
 			if i > 0 {
 				p.WriteString(" AND ")
 			}
-			fmt.Fprintf(&p, "%s = $%d", pgx.Identifier{r.columns[k].Name}.Sanitize(), n+i+1)
+			fmt.Fprintf(&p, "%s = $%d", r.column(k), n+i+1)
 		}
 		return p.String()
 	}
@@ -115,46 +119,63 @@ func (r *relation) predicate(n int) string {
 		if i == 0 {
 			word = " WHERE "
 		}
-		fmt.Fprintf(&p, "%s%s::text IS NOT DISTINCT FROM ($%d::%s)::text", word, pgx.Identifier{c.Name}.Sanitize(), n+i+1, c.Type)
+		fmt.Fprintf(&p, "%s%s::text IS NOT DISTINCT FROM ($%d::%s)::text", word, r.column(i), n+i+1, c.Type)
 	}
 	p.WriteString(" LIMIT 1)")
 	return p.String()
 }
 
-// identify gives the predicate's parameters from the row's old image, or from its new one when the key did not change.
-func (r *relation) identify(old, current *pglogrepl.TupleData) ([][]byte, error) {
-	tuple := old
-	if tuple == nil {
-		tuple = current
+// mask has one byte a column: 'u' where the source did not send an unchanged large value, '.' where it did.
+func mask(t tuple) string {
+	b := make([]byte, len(t))
+	for i, c := range t {
+		if b[i] = '.'; c.state == pglogrepl.TupleDataTypeToast {
+			b[i] = c.state
+		}
 	}
-	positions := r.key
-	if len(positions) == 0 {
+	return string(b)
+}
+
+// parameters are the values that the source sent.
+func parameters(t tuple) [][]byte {
+	values := make([][]byte, 0, len(t)+2)
+	for _, c := range t {
+		if c.state != pglogrepl.TupleDataTypeToast {
+			values = append(values, c.parameter())
+		}
+	}
+	return values
+}
+
+// identify gives the predicate's parameters from the row's old image, or from its new one when the key did not change.
+func (r *relation) identify(old, current tuple) ([][]byte, error) {
+	row := old
+	if row == nil {
+		row = current
+	}
+	if len(r.key) == 0 {
 		if old == nil {
 			return nil, fmt.Errorf("table %s: the source did not send the old row (is its replica identity still FULL?)", r.table)
 		}
-		positions = make([]int, len(r.columns))
-		for i := range positions {
-			positions[i] = i
+		values := make([][]byte, len(row))
+		for i, c := range row {
+			if c.state == pglogrepl.TupleDataTypeToast {
+				return nil, r.withoutKey(i)
+			}
+			values[i] = c.parameter()
 		}
+		return values, nil
 	}
-	values := make([][]byte, len(positions))
-	for i, k := range positions {
-		c := tuple.Columns[k]
-		if c.DataType == pglogrepl.TupleDataTypeToast || (len(r.key) > 0 && c.DataType == pglogrepl.TupleDataTypeNull) {
-			return nil, fmt.Errorf("table %s: the source did not send the value of key column %q", r.table, r.columns[k].Name)
+	values := make([][]byte, len(r.key))
+	for i, k := range r.key {
+		if row[k].state != pglogrepl.TupleDataTypeText {
+			return nil, r.withoutKey(k)
 		}
-		values[i] = value(c)
+		values[i] = row[k].parameter()
 	}
 	return values, nil
 }
 
-// value gives a column's text, nil for NULL. An empty text is not nil.
-func value(c *pglogrepl.TupleDataColumn) []byte {
-	if c.DataType == pglogrepl.TupleDataTypeNull {
-		return nil
-	}
-	if c.Data == nil {
-		return []byte{}
-	}
-	return c.Data
+func (r *relation) withoutKey(column int) error {
+	return fmt.Errorf("table %s: the source did not send the value of key column %q", r.table, r.columns[column].Name)
 }

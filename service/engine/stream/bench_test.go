@@ -1,0 +1,124 @@
+package stream_test
+
+import (
+	"context"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
+)
+
+const (
+	benchMajor        = 15
+	benchScale        = 10
+	benchTransactions = 100_000
+)
+
+// BenchmarkBacklog applies a backlog of pgbench's tpcb-like transactions, and lets a native subscription do the same into a
+// second database of the same target. Run it with -benchtime 3x or so: each round makes a new backlog.
+func BenchmarkBacklog(b *testing.B) {
+	settings := map[string]string{"shared_buffers": "1GB", "max_wal_size": "4GB"}
+	source := startCluster(b, settings)
+	target := startCluster(b, settings)
+	r := &route{sourceURL: source.URL("ours"), targetURL: target.URL("ours")}
+	for _, on := range []struct {
+		cluster  *postgres.Cluster
+		database string
+	}{{source, "ours"}, {target, "ours"}, {target, "native"}} {
+		if err := on.cluster.Exec(b.Context(), "postgres", "CREATE DATABASE "+on.database); err != nil {
+			b.Fatal(err)
+		}
+		pgbench(b, on.cluster, on.database, "-i", "-q", "-s", strconv.Itoa(benchScale))
+	}
+	r.source, r.target = connect(b, r.sourceURL), connect(b, r.targetURL)
+	r.open(b)
+	b.Cleanup(func() { _ = r.target.Close(context.Background()) })
+	subscribed := connect(b, target.URL("native"))
+	admin := connect(b, source.URL("ours"))
+	schema := "_pgmig_" + r.id
+	r.exec(b, subscribed, "CREATE SCHEMA "+schema+"; CREATE TABLE "+schema+".beat (id int PRIMARY KEY, nonce bigint, at timestamptz); INSERT INTO "+schema+".beat VALUES (1, 0, now())")
+	for conn, sql := range map[*pgx.Conn]string{
+		admin:      "SELECT pg_create_logical_replication_slot('native', 'pgoutput')",
+		subscribed: "CREATE SUBSCRIPTION native CONNECTION '" + source.URL("ours") + "' PUBLICATION pgmig_" + r.id + ` WITH (enabled = false, create_slot = false, copy_data = false, slot_name = 'native')`,
+	} {
+		if _, err := conn.Exec(b.Context(), sql); err != nil {
+			b.Fatal(err)
+		}
+	}
+
+	var ours, native time.Duration
+	for round := 0; b.Loop(); round++ {
+		b.StopTimer()
+		pgbench(b, source, "ours", "-n", "-c", "4", "-t", strconv.Itoa(benchTransactions/4))
+		nonce, err := r.capture.Beat(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		applyOurs := func() {
+			b.StartTimer()
+			start := time.Now()
+			a := r.run(b)
+			r.drain(b, a)
+			ours += time.Since(start)
+			b.StopTimer()
+			if err := a.ended(b); err != nil {
+				b.Fatal(err)
+			}
+		}
+		applyNative := func() {
+			start := time.Now()
+			r.exec(b, subscribed, "ALTER SUBSCRIPTION native ENABLE")
+			var seen int64
+			for seen < nonce {
+				if err := subscribed.QueryRow(b.Context(), "SELECT nonce FROM "+schema+".beat").Scan(&seen); err != nil {
+					b.Fatal(err)
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			native += time.Since(start)
+			r.exec(b, subscribed, "ALTER SUBSCRIPTION native DISABLE")
+		}
+		if round%2 == 0 {
+			applyOurs()
+			applyNative()
+		} else {
+			applyNative()
+			applyOurs()
+		}
+		b.Logf("round %d: ours %.1f s, native %.1f s, since the start", round, ours.Seconds(), native.Seconds())
+		b.StartTimer()
+	}
+	b.StopTimer()
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(benchTransactions*b.N)/ours.Seconds(), "ours-tx/s")
+	b.ReportMetric(float64(benchTransactions*b.N)/native.Seconds(), "native-tx/s")
+	r.checkEqual(b)
+}
+
+func startCluster(b *testing.B, settings map[string]string) *postgres.Cluster {
+	b.Helper()
+	cluster, err := postgres.Start(b.Context(), postgres.Options{Major: benchMajor, Durable: true, Settings: settings})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := cluster.Stop(); err != nil {
+			b.Error(err)
+		}
+	})
+	return cluster
+}
+
+func pgbench(b *testing.B, cluster *postgres.Cluster, database string, args ...string) {
+	b.Helper()
+	command := exec.CommandContext(b.Context(), filepath.Join(cluster.BinDir, "pgbench"), append(args, cluster.URL(database))...)
+	command.Env = append(command.Environ(), "PGOPTIONS=-c synchronous_commit=off")
+	if output, err := command.CombinedOutput(); err != nil {
+		b.Fatalf("pgbench: %v\n%s", err, output)
+	}
+}
