@@ -1,10 +1,13 @@
 package stream_test
 
 import (
+	"bytes"
 	"context"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -52,6 +55,11 @@ func BenchmarkBacklog(b *testing.B) {
 	}
 
 	var ours, native time.Duration
+	used := map[string]time.Duration{} // CPU
+	const (
+		walsenders = "SELECT pid FROM pg_stat_replication"
+		appliers   = "SELECT pid FROM pg_stat_activity WHERE datname IN ('ours', 'native') AND pid <> pg_backend_pid() AND backend_type IN ('client backend', 'logical replication worker')"
+	)
 	for round := 0; b.Loop(); round++ {
 		b.StopTimer()
 		pgbench(b, source, "ours", "-n", "-c", "4", "-t", strconv.Itoa(benchTransactions/4))
@@ -61,17 +69,21 @@ func BenchmarkBacklog(b *testing.B) {
 		}
 		applyOurs := func() {
 			b.StartTimer()
-			start := time.Now()
+			start, self := time.Now(), cpu(b, "self")
 			a := r.run(b)
+			before := processes(b, subscribed, appliers)
 			r.drain(b, a)
 			ours += time.Since(start)
 			b.StopTimer()
+			used["ours"] += cpu(b, "self") - self
+			used["ours-sender"] += total(processes(b, admin, walsenders), nil)
+			used["ours-target"] += total(processes(b, subscribed, appliers), before)
 			if err := a.ended(b); err != nil {
 				b.Fatal(err)
 			}
 		}
 		applyNative := func() {
-			start := time.Now()
+			start, before := time.Now(), processes(b, subscribed, appliers)
 			r.exec(b, subscribed, "ALTER SUBSCRIPTION native ENABLE")
 			var seen int64
 			for seen < nonce {
@@ -81,6 +93,8 @@ func BenchmarkBacklog(b *testing.B) {
 				time.Sleep(10 * time.Millisecond)
 			}
 			native += time.Since(start)
+			used["native-sender"] += total(processes(b, admin, walsenders), nil)
+			used["native-target"] += total(processes(b, subscribed, appliers), before)
 			r.exec(b, subscribed, "ALTER SUBSCRIPTION native DISABLE")
 		}
 		if round%2 == 0 {
@@ -90,14 +104,47 @@ func BenchmarkBacklog(b *testing.B) {
 			applyNative()
 			applyOurs()
 		}
-		b.Logf("round %d: ours %.1f s, native %.1f s, since the start", round, ours.Seconds(), native.Seconds())
+		b.Logf("round %d: ours %.1f s, native %.1f s, since the start; CPU %v", round, ours.Seconds(), native.Seconds(), used)
 		b.StartTimer()
 	}
 	b.StopTimer()
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(float64(benchTransactions*b.N)/ours.Seconds(), "ours-tx/s")
 	b.ReportMetric(float64(benchTransactions*b.N)/native.Seconds(), "native-tx/s")
+	for who, d := range used {
+		b.ReportMetric(d.Seconds()/float64(b.N), who+"-cpu-s")
+	}
 	r.checkEqual(b)
+}
+
+// processes gives the CPU time of the server processes that a query names. The servers are on this machine.
+func processes(b *testing.B, conn *pgx.Conn, sql string) map[string]time.Duration {
+	b.Helper()
+	used := map[string]time.Duration{}
+	for pid := range strings.FieldsSeq(lines(b, conn, "SELECT pid::text FROM ("+sql+") AS x")) {
+		used[pid] = cpu(b, pid)
+	}
+	return used
+}
+
+func total(now, before map[string]time.Duration) (d time.Duration) {
+	for pid, used := range now {
+		d += used - before[pid]
+	}
+	return d
+}
+
+// cpu reads how much CPU time a process has used: fields 14 and 15 of its stat, in hundredths of a second.
+func cpu(b *testing.B, pid string) time.Duration {
+	b.Helper()
+	stat, err := os.ReadFile("/proc/" + pid + "/stat")
+	if err != nil {
+		return 0 // it has ended
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	user, _ := strconv.Atoi(fields[11])
+	system, _ := strconv.Atoi(fields[12])
+	return time.Duration(user+system) * 10 * time.Millisecond
 }
 
 func startCluster(b *testing.B, settings map[string]string) *postgres.Cluster {
