@@ -116,6 +116,10 @@ const (
 	removalPauseMax = time.Minute
 )
 
+// progressRate is how much the progress of one migration may write, in bytes a second: with 10,000 tables it takes some MB
+// each time.
+const progressRate = 512 << 10
+
 // drive is one worker's work on one migration.
 type drive struct {
 	*worker
@@ -125,6 +129,7 @@ type drive struct {
 	log   *slog.Logger
 
 	savedReplication, savedFinalization []byte // what was stored last, so that only changes are
+	savedAt                             time.Time
 }
 
 // run drives the migration as far as it goes.
@@ -134,7 +139,7 @@ func (d *drive) run(ctx context.Context, m *state.Migration) error {
 			return err
 		}
 		var err error
-		if m, err = d.store.Get(ctx, d.id); err != nil {
+		if m, err = d.store.Brief(ctx, d.id); err != nil {
 			return err
 		}
 	}
@@ -187,7 +192,7 @@ func (d *drive) replicate(ctx context.Context, m *state.Migration) error {
 			}
 		case <-ticker.C:
 		}
-		latest, err := d.store.Get(ctx, d.id)
+		latest, err := d.store.Brief(ctx, d.id)
 		switch {
 		case err != nil && ctx.Err() == nil:
 			d.log.Warn("reading what the user wants", "error", err)
@@ -232,11 +237,12 @@ func (d *drive) saveProgress(ctx context.Context, r Runner, m *state.Migration) 
 	if err != nil {
 		return fmt.Errorf("storing the progress of a replication: %w", err)
 	}
-	if m.ReplicationStatus != status || !bytes.Equal(text, d.savedReplication) {
+	pause := time.Duration(float64(len(text)) / progressRate * float64(time.Second))
+	if m.ReplicationStatus != status || !bytes.Equal(text, d.savedReplication) && time.Since(d.savedAt) >= pause {
 		if err := d.lease.SaveReplication(ctx, status, nil, text); err != nil {
 			return err
 		}
-		d.savedReplication = text
+		d.savedReplication, d.savedAt = text, time.Now()
 		if m.ReplicationStatus != status {
 			d.event(ctx, "replication "+status)
 		}
@@ -342,7 +348,7 @@ func (d *drive) remove(ctx context.Context, m *state.Migration) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		if m, err = d.store.Get(ctx, d.id); err != nil {
+		if m, err = d.store.Brief(ctx, d.id); err != nil {
 			return err
 		}
 	}

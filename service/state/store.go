@@ -176,11 +176,20 @@ type Migration struct {
 	CleanTarget      bool
 }
 
-const columns = `
+const (
+	columns = `
     id, source_guid, target_guid, names, epoch,
     replication_status, replication_failure, replication_progress, created_at, started_at, finished_at,
     finalization_status, finalization_failure, finalization_progress, finalization_started_at, finalization_finished_at,
     finalization_cancelled, opened, removal_requested, clean_target`
+
+	// The same without the progress, which is large where there are many tables.
+	briefColumns = `
+    id, source_guid, target_guid, names, epoch,
+    replication_status, replication_failure, NULL, created_at, started_at, finished_at,
+    finalization_status, finalization_failure, NULL, finalization_started_at, finalization_finished_at,
+    finalization_cancelled, opened, removal_requested, clean_target`
+)
 
 func scan(row pgx.Row) (*Migration, error) {
 	var m Migration
@@ -205,6 +214,11 @@ func (s *Store) Find(ctx context.Context, sourceGUID, targetGUID string) (*Migra
 // Get gives a migration by its ID. Error: ErrNotFound.
 func (s *Store) Get(ctx context.Context, id string) (*Migration, error) {
 	return scan(s.pool.QueryRow(ctx, `SELECT`+columns+` FROM migrations WHERE id = $1`, id))
+}
+
+// Brief is Get without the progress of replication and finalization.
+func (s *Store) Brief(ctx context.Context, id string) (*Migration, error) {
+	return scan(s.pool.QueryRow(ctx, `SELECT`+briefColumns+` FROM migrations WHERE id = $1`, id))
 }
 
 // InTx runs do in one transaction, which is rolled back when do fails.
