@@ -87,7 +87,7 @@ func (r *route) open(t testing.TB) {
 	_ = replication.Close(t.Context())
 	r.point = point.LSN
 	err = pgx.BeginFunc(t.Context(), r.target, func(tx pgx.Tx) error {
-		return ledger.Ledger{Migration: r.id, Epoch: 1}.Create(t.Context(), tx, "", r.tables, nil)
+		return ledger.Ledger{Migration: r.id, Epoch: 1}.Create(t.Context(), tx, ledger.Start{Tables: r.tables})
 	})
 	if err != nil {
 		t.Fatal(err)
