@@ -256,12 +256,15 @@ func (a *attempt) takeSnapshot(ctx context.Context, create func(context.Context,
 		return nil, err
 	}
 	tables, err := catalog.Tables(ctx, keeper.Conn())
-	if err == nil && !slices.EqualFunc(before, tables, func(x, y catalog.Table) bool { return x.OID == y.OID && x.Filenode == y.Filenode }) {
+	if err == nil && !slices.EqualFunc(before, tables, func(x, y catalog.Table) bool { return x.OID == y.OID }) {
 		err = errMoved
 	}
 	if err != nil {
 		keeper.Close(ctx)
 		return nil, err
+	}
+	for i := range tables {
+		tables[i].Filenode = before[i].Filenode
 	}
 	return &base{Keeper: keeper, tables: tables}, nil
 }

@@ -19,7 +19,7 @@ import (
 // Errors that only end an attempt.
 var (
 	errFinalizing = errors.New("the stream stands still for the finalization")
-	errMoved      = errors.New("tables changed on the source while the snapshot was taken")
+	errMoved      = errors.New("tables were created, renamed or dropped on the source while the snapshot was taken")
 	// errNotFinalized says that a finalization for which the stream stood still has failed.
 	errNotFinalized = errors.New("the finalization failed")
 )

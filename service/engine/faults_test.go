@@ -435,3 +435,31 @@ func TestACriticalIssueEndsTheReplicationBeforeAnythingIsChanged(t *testing.T) {
 		t.Errorf("the target differs:\n%s", diff(beforeTarget, after))
 	}
 }
+
+// A table that is truncated all the time does not keep the others from being copied: it alone waits for another snapshot.
+func TestATableTruncatedAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	execute(t, p.source, `CREATE TABLE staging (id int PRIMARY KEY); CREATE TABLE big (id int PRIMARY KEY, v text); INSERT INTO big SELECT n, repeat('x', 100) FROM generate_series(1, 50000) AS n`)
+	w := p.startWriters(t, 1, func(ctx context.Context, conn *pgx.Conn, random *rand.Rand) error {
+		time.Sleep(200 * time.Millisecond)
+		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, `TRUNCATE staging`); err != nil {
+				return err
+			}
+			_, err := tx.Exec(ctx, `INSERT INTO staging SELECT n FROM generate_series(1, 1 + $1::int) AS n`, random.IntN(50))
+			return err
+		})
+	})
+	r := p.run(t)
+	r.waitInSync(t)
+	w.stop(t)
+	r.finalize(t)
+	if err := p.engine.Remove(t.Context(), p.migration, false); err != nil {
+		t.Fatal(err)
+	}
+	p.checkEqual(t)
+	if slots := query(t, p.source, `SELECT count(*) FROM pg_replication_slots WHERE slot_name ~ 'pgmig_`+p.migration.ID+`'`); slots != "0" {
+		t.Errorf("%s slots are left", slots)
+	}
+}
