@@ -164,7 +164,7 @@ type FinalizationStatus string
 
 // FinalizationStep defines model for FinalizationStep.
 type FinalizationStep struct {
-	// Name fence, drain, deferred tables, sequences, constraints, verification, opening or release.
+	// Name check, online verification, fence, drain, deferred tables, verification, sequences, constraints, opening or release.
 	Name string `json:"name"`
 
 	// Seconds Absent while the step runs.
@@ -257,17 +257,20 @@ type TablePhase string
 
 // TableProgress defines model for TableProgress.
 type TableProgress struct {
-	BytesCopied int64           `json:"bytes_copied"`
-	BytesTotal  int64           `json:"bytes_total"`
-	Deletes     int64           `json:"deletes"`
-	Inserts     int64           `json:"inserts"`
-	Name        string          `json:"name"`
-	Phase       TablePhase      `json:"phase"`
-	RowsCopied  int64           `json:"rows_copied"`
-	RowsTotal   int64           `json:"rows_total"`
-	Schema      string          `json:"schema"`
-	Updates     int64           `json:"updates"`
-	Validation  ValidationState `json:"validation"`
+	BytesCopied int64      `json:"bytes_copied"`
+	BytesTotal  int64      `json:"bytes_total"`
+	Deletes     int64      `json:"deletes"`
+	Inserts     int64      `json:"inserts"`
+	Name        string     `json:"name"`
+	Phase       TablePhase `json:"phase"`
+	RowsCopied  int64      `json:"rows_copied"`
+	RowsTotal   int64      `json:"rows_total"`
+	Schema      string     `json:"schema"`
+	Updates     int64      `json:"updates"`
+
+	// Validation PENDING while the table is compared. VALIDATED means that its whole content was equal on both sides at one position of the source's WAL; what has changed
+	// since then is compared again in the finalization. A table that is MISMATCHED is copied again, once, and compared again.
+	Validation ValidationState `json:"validation"`
 }
 
 // TableVerification defines model for TableVerification.
@@ -276,14 +279,18 @@ type TableVerification struct {
 	Schema string `json:"schema"`
 
 	// SourceHash Order-free hash of the text of all rows.
-	SourceHash string          `json:"source_hash"`
-	SourceRows int64           `json:"source_rows"`
-	TargetHash string          `json:"target_hash"`
-	TargetRows int64           `json:"target_rows"`
+	SourceHash string `json:"source_hash"`
+	SourceRows int64  `json:"source_rows"`
+	TargetHash string `json:"target_hash"`
+	TargetRows int64  `json:"target_rows"`
+
+	// Validation PENDING while the table is compared. VALIDATED means that its whole content was equal on both sides at one position of the source's WAL; what has changed
+	// since then is compared again in the finalization. A table that is MISMATCHED is copied again, once, and compared again.
 	Validation ValidationState `json:"validation"`
 }
 
-// ValidationState defines model for ValidationState.
+// ValidationState PENDING while the table is compared. VALIDATED means that its whole content was equal on both sides at one position of the source's WAL; what has changed
+// since then is compared again in the finalization. A table that is MISMATCHED is copied again, once, and compared again.
 type ValidationState string
 
 // Org defines model for Org.

@@ -71,6 +71,16 @@ func readSettings(env func(string) string) (*settings, error) {
 		return d
 	}
 
+	truth := func(name string) (value bool) {
+		if text := env(name); text != "" {
+			var err error
+			if value, err = strconv.ParseBool(text); err != nil {
+				fail(name, "must be true or false")
+			}
+		}
+		return value
+	}
+
 	var err error
 	if s.databaseURL = env("DATABASE_URL"); s.databaseURL == "" {
 		if s.databaseURL, err = boundDatabase(env("VCAP_SERVICES")); err != nil {
@@ -86,11 +96,7 @@ func readSettings(env func(string) string) (*settings, error) {
 	if u, err := url.Parse(s.cfAPI); err != nil || u.Host == "" || (u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname()))) {
 		fail("CF_API", "must be the address of the Cloud Controller, for instance https://api.cf.example.com")
 	}
-	if text := env("CF_SKIP_SSL_VALIDATION"); text != "" {
-		if s.skipSSLValidation, err = strconv.ParseBool(text); err != nil {
-			fail("CF_SKIP_SSL_VALIDATION", "must be true or false")
-		}
-	}
+	s.skipSSLValidation = truth("CF_SKIP_SSL_VALIDATION")
 	if s.listen = env("PG_MIGRATE_LISTEN"); s.listen == "" {
 		s.listen = ":" + strconv.Itoa(number("PORT", portDefault, 1))
 	}
@@ -131,6 +137,7 @@ func readSettings(env func(string) string) (*settings, error) {
 	s.engine.CopyWorkers = number("COPY_WORKERS", s.engine.CopyWorkers, 1)
 	s.engine.IndexWorkers = number("INDEX_WORKERS", s.engine.IndexWorkers, 1)
 	s.engine.FenceWait = duration("FENCE_WAIT", s.engine.FenceWait)
+	s.engine.VerifyAll = truth("VERIFY_ALL")
 	s.engine.FinalizationLimit = duration("FINALIZATION_LIMIT", s.engine.FinalizationLimit)
 	switch method := env("OFFLINE_METHOD"); method {
 	case "", "allow":

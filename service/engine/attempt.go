@@ -82,11 +82,12 @@ func (r *Replication) attempt(ctx context.Context, healthy *time.Time) error {
 	}
 	err = a.whileWatched(ctx, func(ctx context.Context) error {
 		if progress.Stage == ledger.StageCopying {
-			if err := a.fill(ctx, first); err != nil {
+			err := a.fill(ctx, first)
+			*healthy = time.Now() // a copy of hours that breaks off is tried again
+			if err != nil {
 				return err
 			}
 		}
-		*healthy = time.Now()
 		err := a.stream(ctx)
 		*healthy = time.Now()
 		return err

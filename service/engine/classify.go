@@ -52,7 +52,7 @@ func classify(err error) *Failure {
 		return &Failure{Code: CodeTakenOver, Message: "Another worker has taken over this migration: " + err.Error(), Err: err}
 	case errors.Is(err, ledger.ErrForeign):
 		return &Failure{Code: CodeDatabase, Message: "The target belongs to another migration: " + err.Error(), Err: err, Hint: "Delete the other replication with --clean-target, or use a new target service instance."}
-	case errors.Is(err, stream.ErrNotAdvanced), errors.Is(err, snapshot.ErrRewritten), errors.Is(err, errMoved):
+	case errors.Is(err, stream.ErrNotAdvanced), errors.Is(err, snapshot.ErrRewritten), errors.Is(err, errMoved), errors.Is(err, errNoMoment):
 		return nil
 	case errors.As(err, &pg):
 		if transientCode(pg.Code) {

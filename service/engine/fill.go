@@ -43,9 +43,6 @@ func (a *attempt) loadTables(ctx context.Context) error {
 		if s == nil {
 			s = &tableState{phase: TablePending, validation: NotValidated}
 			a.tables[e.OID] = s
-			if e.Copied && !e.Deferred {
-				a.carried += e.Bytes
-			}
 		}
 		s.table, s.deferred = t, e.Deferred
 		switch {
@@ -87,6 +84,9 @@ func (a *attempt) fill(ctx context.Context, from *base) error {
 			from, err = a.takeSnapshot(ctx, func(ctx context.Context, replication *pgconn.PgConn) (capture.Point, error) {
 				return capture.CreateTemporarySlot(ctx, replication, a.migration.ID, "copy")
 			})
+			if failure := AsFailure(err); failure != nil && failure.Code == CodeTimeout {
+				return fmt.Errorf("taking another snapshot: %w", errNoMoment) // the migration has begun: it waits
+			}
 			if err != nil {
 				return err
 			}

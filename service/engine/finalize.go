@@ -258,7 +258,7 @@ func (f *finalization) undo(ctx context.Context) {
 func (f *finalization) failed(ctx context.Context, err error) error {
 	f.mu.Lock()
 	for _, s := range f.tables {
-		if s.deferred { // what was equal under the fence is no more, and nothing carries the changes
+		if s.deferred { // what was equal under the fence is no more: nothing carries its changes
 			s.validation = NotValidated
 		}
 	}

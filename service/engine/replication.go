@@ -39,7 +39,7 @@ type Replication struct {
 	tables       map[uint32]*tableState // by OID on the source
 	copyFrom     time.Time              // when the copy of this run began, zero before
 	copyTo       time.Time              // when it ended
-	carried      int64                  // bytes that earlier runs copied
+	carried      int64                  // bytes that were there before
 	lag          *lag
 	streamed     int64 // transactions applied by earlier streams of this run
 	live         *live
@@ -62,6 +62,7 @@ type tableState struct {
 	deferred   bool // copied in the finalization, not replicated
 	copied     snapshot.Counter
 	done       bool // the copy is complete: the counters are exact
+	analyzed   bool // this worker gathered the target's statistics
 	changes    stream.Counts
 	validation Validation
 	// Of the newest comparison that found both sides equal: the position up to which they showed the source's transactions,

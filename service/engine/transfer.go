@@ -46,7 +46,7 @@ type copiedTable struct {
 // work is what an index worker does for a table: build an index, and gather statistics after the last one.
 type work struct {
 	entry *schema.Stored // nil: there is no index
-	table catalog.Table
+	state *tableState
 	left  *atomic.Int32 // indexes of the table; the worker that finishes the last one gathers statistics
 }
 
@@ -150,7 +150,7 @@ func (t *transfer) planWorks(ctx context.Context, states map[uint32]*tableState)
 	for i := range entries {
 		oid := tableOf[entryKey{entries[i].Kind, entries[i].Schema, entries[i].Name}]
 		if s := states[oid]; s != nil {
-			ofTable[oid] = append(ofTable[oid], work{entry: &entries[i], table: s.table})
+			ofTable[oid] = append(ofTable[oid], work{entry: &entries[i], state: s})
 		} else {
 			others = append(others, work{entry: &entries[i]}) // of a partitioned table, which holds no rows
 		}
@@ -161,15 +161,19 @@ func (t *transfer) planWorks(ctx context.Context, states map[uint32]*tableState)
 	}
 	for oid, s := range states {
 		works := ofTable[oid]
+		_, waits := t.later[oid]
 		if len(works) == 0 {
-			works = []work{{table: s.table}}
+			if s.analyzed && !waits {
+				continue
+			}
+			works = []work{{state: s}}
 		}
 		left := &atomic.Int32{}
 		left.Store(int32(len(works)))
 		for i := range works {
 			works[i].left = left
 		}
-		if _, waits := t.later[oid]; waits {
+		if waits {
 			t.later[oid] = works
 			continue
 		}
@@ -206,7 +210,12 @@ func (t *transfer) copyAll(ctx context.Context) error {
 		return nil
 	}
 	t.mu.Lock()
-	t.copyFrom, t.copyTo = time.Now(), time.Time{}
+	t.copyFrom, t.copyTo, t.carried = time.Now(), time.Time{}, 0
+	for _, s := range t.tables {
+		if s.done {
+			t.carried += s.copied.Bytes.Load()
+		}
+	}
 	t.mu.Unlock()
 	group, groupCtx := errgroup.WithContext(ctx)
 	for range min(t.engine.Settings.CopyWorkers, len(t.parts)) {
@@ -373,9 +382,13 @@ func (t *transfer) finish(ctx context.Context, conn *pgx.Conn, w work) error {
 	if w.left == nil || w.left.Add(-1) > 0 {
 		return nil
 	}
-	if _, err := conn.Exec(ctx, "ANALYZE "+w.table.SQLName()); err != nil {
-		return fmt.Errorf("gathering statistics of table %s on the target: %w", w.table, err)
+	table := w.state.table
+	if _, err := conn.Exec(ctx, "ANALYZE "+table.SQLName()); err != nil {
+		return fmt.Errorf("gathering statistics of table %s on the target: %w", table, err)
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	w.state.analyzed = true
 	return nil
 }
 

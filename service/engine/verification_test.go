@@ -353,3 +353,68 @@ func TestAWorkerThatDiesWhileItCompares(t *testing.T) {
 	}
 	p.checkEqual(t)
 }
+
+// The source counts as fenced until it is known to be writable again.
+func TestAFenceThatCannotBeLiftedYetIsCounted(t *testing.T) {
+	t.Parallel()
+	p, source, _ := ownServers(t)
+	p.engine.Settings.VerifyAll = true
+	execute(t, p.source, twoTables)
+	r := p.run(t)
+	r.waitValidated(t)
+	tx, err := connect(t, p.target.URL()).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `LOCK TABLE a IN ACCESS EXCLUSIVE MODE`); err != nil { // the comparison waits for it
+		t.Fatal(err)
+	}
+	result := make(chan error, 1)
+	go func() { result <- r.Finalize(t.Context(), never) }()
+	r.waitFor(t, "tables are compared under the fence", func(engine.Progress) bool {
+		steps := r.FinalizationProgress().Steps
+		return len(steps) > 0 && steps[len(steps)-1].Name == "verification" && r.validation("b") == engine.Validated
+	})
+	if err := source.Kill9(); err != nil {
+		t.Fatal(err)
+	}
+	_ = tx.Rollback(t.Context())
+	if err := <-result; err == nil {
+		t.Error("the finalization gives no error")
+	}
+	before := r.FinalizationProgress().FencedSeconds
+	time.Sleep(time.Second)
+	if after := r.FinalizationProgress().FencedSeconds; after < before+0.9 {
+		t.Errorf("the source is away, and its fence counts for %.2f s and a second later for %.2f s", before, after)
+	}
+	if err := source.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.waitValidated(t)
+	execute(t, p.source, `INSERT INTO a VALUES (1001, 'after')`)
+	before = r.FinalizationProgress().FencedSeconds
+	time.Sleep(200 * time.Millisecond)
+	if after := r.FinalizationProgress().FencedSeconds; after != before {
+		t.Errorf("the fence of a writable source goes on being counted: %.2f s and later %.2f s", before, after)
+	}
+	r.finalize(t)
+}
+
+// A table that is to be copied again needs a new snapshot, which may have to wait longer than anything else is waited for.
+func TestCopyingAgainWaitsForALongTransaction(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	p.engine.Settings.SlotWait, p.engine.Settings.GiveUpAfter = time.Second, 500*time.Millisecond
+	execute(t, p.source, twoTables)
+	r := p.run(t)
+	r.waitValidated(t)
+	release := holdTransaction(t)
+	execute(t, p.target, `DELETE FROM a WHERE id = 500`)
+	execute(t, p.source, `UPDATE a SET v = 'new' WHERE id = 500`)
+	r.waitFor(t, "another snapshot is tried again", func(p engine.Progress) bool {
+		return slices.ContainsFunc(p.Warnings, func(w string) bool { return strings.Contains(w, "taking another snapshot") })
+	})
+	release()
+	r.waitValidated(t)
+	r.finalize(t)
+}

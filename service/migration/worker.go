@@ -247,10 +247,29 @@ func (d *drive) saveProgress(ctx context.Context, r Runner, m *state.Migration) 
 			d.event(ctx, "replication "+status)
 		}
 	}
-	if m.FinalizationStatus != nil && *m.FinalizationStatus == Running {
+	switch {
+	case m.FinalizationStatus == nil:
+		return nil
+	case *m.FinalizationStatus == Running:
 		return d.saveFinalization(ctx, r, Running, nil)
+	case *m.FinalizationStatus == Failed && d.savedFinalization != nil:
+		return d.amendFinalization(ctx, r)
 	}
 	return nil
+}
+
+// amendFinalization stores what has changed since a finalization failed: the source may be fenced still, when it could not be
+// reached.
+func (d *drive) amendFinalization(ctx context.Context, r Runner) error {
+	text, err := json.Marshal(r.FinalizationProgress())
+	if err != nil {
+		return fmt.Errorf("storing the progress of a finalization: %w", err)
+	}
+	if bytes.Equal(text, d.savedFinalization) {
+		return nil
+	}
+	d.savedFinalization = text
+	return d.lease.AmendFinalization(ctx, text)
 }
 
 func (d *drive) saveFinalization(ctx context.Context, r Runner, status string, failure *Failure) error {

@@ -69,6 +69,16 @@ func (l *Lease) SaveFinalization(ctx context.Context, status string, failure, pr
 		status, failure, progress)
 }
 
+// AmendFinalization stores the progress of a finalization that has failed, and nothing when it was removed or another one was
+// asked for since then.
+func (l *Lease) AmendFinalization(ctx context.Context, progress []byte) error {
+	const sql = `
+UPDATE migrations
+SET finalization_progress = $4
+WHERE id = $1 AND lease_owner = $2 AND epoch = $3 AND finalization_status = 'FAILED'`
+	return l.store.exec(ctx, l.store.pool, "storing the progress of a finalization", sql, l.id, l.owner, l.epoch, progress)
+}
+
 // ForgetFinalization removes a finalization that the user has given up, and none that was asked for since then.
 func (l *Lease) ForgetFinalization(ctx context.Context) error {
 	const sql = `

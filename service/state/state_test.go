@@ -356,12 +356,24 @@ func TestProgressIsKept(t *testing.T) {
 	if m := get(); *m.FinalizationStatus != "FAILED" || m.FinalizationFinishedAt == nil || string(m.FinalizationProgress) != `{"n": 2}` {
 		t.Errorf("a failed finalization: %+v", m)
 	}
+	if err := lease.AmendFinalization(t.Context(), []byte(`{"n": 3}`)); err != nil {
+		t.Fatal(err)
+	}
+	if m := get(); *m.FinalizationStatus != "FAILED" || string(m.FinalizationFailure) != `{"code": "Y"}` || string(m.FinalizationProgress) != `{"n": 3}` {
+		t.Errorf("a failed finalization, amended: %+v", m)
+	}
 	// A new one knows nothing of the old one.
 	if err := s.InTx(t.Context(), func(tx pgx.Tx) error { return s.RequestFinalization(t.Context(), tx, "00000001", "WAITING") }); err != nil {
 		t.Fatal(err)
 	}
 	if m := get(); *m.FinalizationStatus != "WAITING" || m.FinalizationFailure != nil || m.FinalizationProgress != nil || m.FinalizationFinishedAt != nil {
 		t.Errorf("a new finalization: %+v", m)
+	}
+	if err := lease.AmendFinalization(t.Context(), []byte(`{"n": 4}`)); err != nil {
+		t.Fatal(err)
+	}
+	if m := get(); m.FinalizationProgress != nil {
+		t.Errorf("a new finalization has the progress of the old one: %+v", m)
 	}
 	// Only what the user has given up is forgotten.
 	if err := lease.ForgetFinalization(t.Context()); err != nil {
