@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/fence"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/largeobject"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/ledger"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/snapshot"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/stream"
@@ -36,6 +37,7 @@ func classify(err error) *Failure {
 		difference *differenceError
 		refused    *stream.RefusedError
 		changed    *stream.SchemaChangedError
+		taken      *largeobject.TakenError
 		blocked    *fence.BlockedError
 		pg         *pgconn.PgError
 	)
@@ -46,6 +48,8 @@ func classify(err error) *Failure {
 		return &Failure{Code: CodeDivergence, Message: "A change could not be applied: " + err.Error(), Err: err, Hint: "Make sure that nothing else writes to the target. " + startAgain}
 	case errors.As(err, &changed):
 		return &Failure{Code: CodeSchemaChanged, Message: "The schema of the source was changed during the replication: " + err.Error(), Err: err, Hint: startAgain}
+	case errors.As(err, &taken):
+		return &Failure{Code: CodeLargeObjectTaken, Message: "Large objects could not be copied: " + err.Error(), Err: err, Hint: "Remove them from the target with lo_unlink, or use a new target. Then run 'cf pg-migrate create-finalization' again."}
 	case errors.As(err, &blocked):
 		return &Failure{Code: CodeFenceRefused, Message: "Writers could not be kept off the source: " + err.Error(), Err: err, Hint: "Stop the applications that are bound to the source, then run 'cf pg-migrate create-finalization' again."}
 	case errors.Is(err, ledger.ErrTakenOver):

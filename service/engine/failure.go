@@ -26,6 +26,7 @@ const (
 	CodeFenceRefused       = "FENCE_REFUSED"
 	CodeVerificationFailed = "VERIFICATION_FAILED"
 	CodeDatabase           = "DATABASE_ERROR"
+	CodeLargeObjectTaken   = "LARGE_OBJECT_TAKEN"
 	CodeTimeout            = "TIMEOUT"
 	CodeNotInSync          = "NOT_IN_SYNC"
 )

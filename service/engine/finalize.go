@@ -21,16 +21,19 @@ import (
 
 // The steps of a finalization, in their order.
 const (
-	stepCheck        = "check"
-	stepOnline       = "online verification"
-	stepFence        = "fence"
-	stepDrain        = "drain"
-	stepDeferred     = "deferred tables"
-	stepVerification = "verification"
-	stepSequences    = "sequences"
-	stepConstraints  = "constraints"
-	stepOpening      = "opening"
-	stepRelease      = "release"
+	stepCheck               = "check"
+	stepOnline              = "online verification"
+	stepObjectsBefore       = "large objects before the fence"
+	stepFence               = "fence"
+	stepDrain               = "drain"
+	stepDeferred            = "deferred tables"
+	stepObjects             = "large objects"
+	stepVerification        = "verification"
+	stepSequences           = "sequences"
+	stepConstraints         = "constraints"
+	stepObjectsVerification = "verification of large objects"
+	stepOpening             = "opening"
+	stepRelease             = "release"
 )
 
 // undoTime bounds the work that gives the source back after a failure.
@@ -135,6 +138,9 @@ func (f *finalization) run(ctx context.Context, opened func(context.Context) err
 			return err
 		}
 	}
+	if err := f.copyLargeObjects(ctx, stepObjectsBefore); err != nil {
+		return err
+	}
 	f.step(stepFence)
 	f.raised = true
 	f.mu.Lock()
@@ -162,6 +168,9 @@ func (f *finalization) run(ctx context.Context, opened func(context.Context) err
 
 	f.step(stepDeferred)
 	if err := f.copyDeferred(ctx); err != nil {
+		return err
+	}
+	if err := f.copyLargeObjects(ctx, stepObjects); err != nil {
 		return err
 	}
 	f.step(stepVerification)
@@ -447,6 +456,9 @@ func (f *finalization) open(ctx context.Context) error {
 	}
 	f.step(stepConstraints)
 	if err := f.finishSchema(ctx, tx); err != nil {
+		return err
+	}
+	if err := f.verifyLargeObjects(ctx); err != nil {
 		return err
 	}
 	f.step(stepOpening)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -187,13 +186,7 @@ func TestAWorkerThatDiesInAnOfflineCopyIsReplaced(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	finalized := make(chan error, 1)
 	go func() { finalized <- r.Finalize(ctx, never) }()
-	deadline := time.Now().Add(time.Minute)
-	for query(t, p.target, `SELECT count(*)::text FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()`) == "0" {
-		if time.Now().After(deadline) {
-			t.Fatal("the copy does not begin")
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	p.waitSleeping(t)
 	if progress := r.Progress(); progress.Phase != engine.PhaseFinalizing || !progress.InSync || progress.BytesCopied == 0 {
 		t.Errorf("during the copy the progress is %+v", progress)
 	}

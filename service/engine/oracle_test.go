@@ -35,6 +35,7 @@ func (p *pair) compare(t *testing.T, m majors) {
 	p.compareSchemas(t, m)
 	compareLists(t, "objects", objectsSQL, source, target)
 	compareLists(t, "sequences", sequencesSQL, source, target)
+	compareLists(t, "large objects", largeObjectsSQL, source, target)
 	compareLists(t, "materialized views", viewsSQL, source, target)
 	// A materialized view of the target is as fresh as the migration; the source's is made so.
 	for _, view := range lines(t, source, filledViewsSQL) {
@@ -107,6 +108,8 @@ FROM pg_sequence AS s
 JOIN pg_class AS c ON c.oid = s.seqrelid
 JOIN pg_namespace AS n ON n.oid = c.relnamespace
 ORDER BY 1`
+
+const largeObjectsSQL = `SELECT oid || ' ' || length(lo_get(oid)) || ' ' || md5(lo_get(oid)) FROM pg_largeobject_metadata ORDER BY oid`
 
 const viewsSQL = `
 SELECT oid::regclass || CASE WHEN relispopulated THEN ' is filled' ELSE ' is not' END

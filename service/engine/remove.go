@@ -9,6 +9,7 @@ import (
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/capture"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/fence"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/largeobject"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/ledger"
 )
 
@@ -65,6 +66,11 @@ func (r *Replication) removeFromTarget(ctx context.Context, to endpoint, clean b
 		return err
 	case progress.Stage == ledger.StageNone:
 		return nil
+	}
+	if clean && progress.Stage != ledger.StageOpened {
+		if err := largeobject.Remove(ctx, conn); err != nil {
+			return err
+		}
 	}
 	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		if clean && progress.Stage != ledger.StageOpened && progress.DropSQL != "" {

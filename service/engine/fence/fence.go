@@ -26,13 +26,18 @@ type Fence struct {
 type BlockedError struct {
 	Sessions []string // for people: "process 4711 (application app, user u)"
 	Err      error
+	what     string // they do; empty: they use tables
 }
 
 func (e *BlockedError) Error() string {
 	if len(e.Sessions) == 0 {
 		return "tables of the source could not be locked in time"
 	}
-	return "tables of the source are in use by " + strings.Join(e.Sessions, ", ")
+	what := e.what
+	if what == "" {
+		what = "tables of the source are in use by"
+	}
+	return what + " " + strings.Join(e.Sessions, ", ")
 }
 
 func (e *BlockedError) Unwrap() error { return e.Err }
@@ -166,7 +171,7 @@ func (f *Fence) lockBatch(ctx context.Context, conn, locker *pgx.Conn, batch []s
 		if !errors.As(err, &pg) || (pg.Code != "55P03" && pg.Code != "40P01") { // lock_not_available, deadlock_detected
 			return fmt.Errorf("locking the tables of the source: %w", err)
 		}
-		blockers, blockersErr := endBlockers(ctx, conn, batch)
+		_, blockers, blockersErr := endSessions(ctx, conn, blockersSQL, batch)
 		if blockersErr != nil {
 			return blockersErr
 		}
@@ -176,8 +181,8 @@ func (f *Fence) lockBatch(ctx context.Context, conn, locker *pgx.Conn, batch []s
 	}
 }
 
-// endBlockers ends the sessions that hold the tables, as far as it may, and describes the others.
-func endBlockers(ctx context.Context, conn *pgx.Conn, tables []string) (others []string, err error) {
+// endSessions ends the sessions that the query gives, as far as it may, and describes the others.
+func endSessions(ctx context.Context, conn *pgx.Conn, query string, args ...any) (ended int, others []string, err error) {
 	type blocker struct {
 		PID         int32
 		User        string
@@ -185,7 +190,7 @@ func endBlockers(ctx context.Context, conn *pgx.Conn, tables []string) (others [
 		Ours        bool
 	}
 	err = asLogin(ctx, conn, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, blockersSQL, tables)
+		rows, err := tx.Query(ctx, query, args...)
 		if err != nil {
 			return err
 		}
@@ -201,13 +206,14 @@ func endBlockers(ctx context.Context, conn *pgx.Conn, tables []string) (others [
 			if _, err := tx.Exec(ctx, "SELECT pg_catalog.pg_terminate_backend($1)", b.PID); err != nil {
 				return err
 			}
+			ended++
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("dealing with the sessions that use the tables of the source: %w", err)
+		return 0, nil, fmt.Errorf("dealing with the sessions that use the source: %w", err)
 	}
-	return others, nil
+	return ended, others, nil
 }
 
 const (

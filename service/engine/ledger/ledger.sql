@@ -38,3 +38,8 @@ CREATE TABLE _pgmig.fingerprint (
     object text PRIMARY KEY,
     value text NOT NULL
 );
+
+-- The large objects that were made here; no other one is ever changed.
+CREATE TABLE _pgmig.large_objects (
+    object oid PRIMARY KEY
+);

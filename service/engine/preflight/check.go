@@ -69,6 +69,7 @@ func Check(ctx context.Context, o Options) (Report, error) {
 	if source.facts != nil && target.facts != nil {
 		findings = append(findings, compare(all, *source.facts, *target.facts)...)
 		findings = append(findings, target.checkExtensionPrivileges(ctx, *source.facts)...)
+		findings = append(findings, source.checkLargeObjects(ctx, *target.facts)...)
 	}
 	if err := ctx.Err(); err != nil {
 		return Report{}, fmt.Errorf("preflight check: %w", err)

@@ -45,6 +45,7 @@ func inGo() []check {
 		{id: "T19", side: Target, severity: Critical, since: 10, text: "The target holds what an earlier migration left (schema _pgmig)", hint: "Run 'cf pg-migrate delete-replication --clean-target' for that migration, or use a new target database."},
 		{id: "T20", side: Target, severity: Critical, since: 10, text: "Schema public does not exist on the target", hint: "Create the schema public on the target."},
 		{id: "T21", side: Target, severity: Critical, since: 10, text: "Login cannot use {subject} on the target ({count:foreign server} found)", hint: "Have the operator grant the login USAGE on the foreign data wrapper, or drop the foreign servers from the source."},
+		{id: "T23", side: Target, severity: Critical, since: 10, text: "Target already holds large objects with the numbers of the source's ({count:object} found): {detail}", hint: "Use a new service instance as the target, or remove these large objects with lo_unlink."},
 		{id: "T22", side: Target, severity: Critical, since: 10, text: "{subject} not exist on the target (used by {count:user mapping})", hint: "Create the role on the target, or drop the user mappings."},
 	}
 }
@@ -77,6 +78,7 @@ type facts struct {
 	withoutLZ4      bool
 	foreignKeyBytes int64
 	bytes           int64 // size of the database
+	largeObjects    []int64
 	disableTriggers bool
 	own             bool // the target has been used by this migration already
 }
@@ -121,6 +123,7 @@ func (i *inspection) collect(ctx context.Context, major int) (bool, error) {
 		questions = append(questions,
 			question{"S41", 10, `SELECT coalesce(array_agg(name::text ORDER BY name), '{}'), coalesce(array_agg(coalesce(installed_version, default_version, '') ORDER BY name), '{}') FROM pg_available_extensions`, []any{&availableNames, &availableVersions}},
 			question{"S42", 10, untrustedSQL, []any{&f.untrusted}},
+			question{"T23", 10, `SELECT coalesce(array_agg(oid::bigint), '{}') FROM pg_largeobject_metadata`, []any{&f.largeObjects}},
 			question{"T21", 10, usableWrappersSQL, []any{&f.usable}},
 			question{"T15", 14, `SELECT NOT coalesce(bool_or('lz4' = ANY (enumvals)), false) FROM pg_settings WHERE name = 'default_toast_compression'`, []any{&f.withoutLZ4}},
 		)

@@ -1,9 +1,9 @@
 -- id: S23
 -- side: source
--- severity: critical
+-- severity: warning
 -- since: 10
--- text: Large objects cannot be migrated yet ({count:object} found)
--- hint: Move the contents to columns of type bytea and remove the large objects with lo_unlink.
+-- text: Large objects are copied during the finalization ({count:object} found)
+-- hint: Plan the time to read them all twice, in which the source cannot be written. Grants and comments on them are not migrated.
 SELECT count(*), '', (array_agg(name ORDER BY name))[1:10]
 FROM (
     SELECT oid::text AS name FROM pg_largeobject_metadata

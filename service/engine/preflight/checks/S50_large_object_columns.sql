@@ -3,7 +3,7 @@
 -- severity: warning
 -- since: 10
 -- text: Columns may refer to large objects ({count:column} found)
--- hint: See that these columns do not refer to large objects.
+-- hint: Large objects keep their numbers on the target. See that these columns do not refer to other objects by number.
 SELECT count(*), '', (array_agg(name ORDER BY name))[1:10]
 FROM (
     SELECT t.oid::regclass || '.' || quote_ident(a.attname) AS name
