@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	_ "embed" // for the SQL
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,7 +14,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
-	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
 )
 
 // bench is one run of the command: two clusters, the tools, and the figures so far.
@@ -25,7 +22,6 @@ type bench struct {
 	source, target *postgres.Cluster
 	bin            string // of the target's version: pg_dump, pg_restore, vacuumdb, pgbench
 	pgcopydb       string
-	engine         *engine.Engine
 	log            *os.File
 	loaded         map[string]*database
 	targets        int // that were made so far
@@ -63,14 +59,12 @@ func start(ctx context.Context, o options) (_ *bench, err error) {
 			return nil, err
 		}
 	}
-	settings := o.settings
-	if settings.PgDump, err = postgres.PgDump(ctx); err != nil {
+	if b.settings.PgDump, err = postgres.PgDump(ctx); err != nil {
 		return nil, err
 	}
-	if settings.PgRestore, err = postgres.PgRestore(ctx); err != nil {
+	if b.settings.PgRestore, err = postgres.PgRestore(ctx); err != nil {
 		return nil, err
 	}
-	b.engine = &engine.Engine{Settings: settings, Log: slog.New(slog.NewTextHandler(b.log, nil))}
 	if b.source, err = postgres.Start(ctx, postgres.Options{Major: o.source, Durable: true, Settings: clusterSettings}); err != nil {
 		return nil, err
 	}

@@ -26,8 +26,8 @@ func TestEveryPartRuns(t *testing.T) {
 	if err := json.Unmarshal(raw, &b); err != nil {
 		t.Fatal(err)
 	}
-	// Five tools copy; two follow in three parts.
-	if got, want := len(b.Figures), 5+3*2; got != want {
+	// Five tools copy, two apply and lag, and three cut over.
+	if got, want := len(b.Figures), 5+2+2+3; got != want {
 		t.Errorf("%d figures instead of %d", got, want)
 	}
 	for _, f := range b.Figures {

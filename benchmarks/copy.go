@@ -19,6 +19,9 @@ func (b *bench) measureCopies(ctx context.Context) error {
 		}
 		for run := 1; run <= b.runs; run++ {
 			for _, t := range b.turns(run) {
+				if t.copy == nil {
+					continue
+				}
 				m := b.newMeter("copy", name, t.name, run)
 				m.note(b.measureCopy(ctx, m, t, from))
 				if ctx.Err() != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -68,7 +69,7 @@ func serverCPU(pid int) (float64, error) {
 			return 0, fmt.Errorf("list the server's processes: %w", err)
 		}
 		own, err := processCPU(child, 2)
-		if os.IsNotExist(err) {
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
 			continue // it ended just now
 		}
 		if err != nil {

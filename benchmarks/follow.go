@@ -54,7 +54,7 @@ func (b *bench) withFollowers(ctx context.Context, do func(*database, map[string
 		}
 	}()
 	for _, t := range b.turns(1) {
-		if t.follow == nil {
+		if t.follow == nil || t.onlyCutover {
 			continue
 		}
 		b.say("starting %s", t.name)

@@ -51,6 +51,9 @@ func (b *bench) measureLagOf(ctx context.Context, m *meter, f *following, rate i
 	if err := f.arrive(ctx); err != nil { // what other tools' turns have left
 		return err
 	}
+	if err := f.ready(ctx); err != nil {
+		return err
+	}
 	clear(f.sent)
 	var (
 		tps  float64

@@ -50,7 +50,7 @@ func (b *bench) describe(ctx context.Context) error {
 		settings = append(settings, name+" "+clusterSettings[name])
 	}
 	b.fact("settings of both servers", strings.Join(settings, ", "))
-	s := b.engine.Settings
+	s := b.settings
 	b.fact("settings of our engine", fmt.Sprintf("CopyWorkers %d, PartBytes %d MB, IndexWorkers %d", s.CopyWorkers, s.PartBytes>>20, s.IndexWorkers))
 	b.fact("command", "benchmarks "+strings.Join(os.Args[1:], " "))
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -17,101 +18,114 @@ type ours struct {
 	engine      *engine.Engine
 	migration   engine.Migration
 	replication *engine.Replication
+	stages      stages
 	cancel      context.CancelFunc
 	ended       chan struct{}
 	err         error // to be read after ended
 }
 
 func newOurs(b *bench, from *database, to postgres.Login) follower {
-	return b.newMigration(from, to)
+	return b.newMigration(from, to, b.settings)
 }
 
-func (b *bench) newMigration(from *database, to postgres.Login) *ours {
-	o := &ours{engine: b.engine, migration: engine.Migration{
-		ID: fmt.Sprintf("%08x", rand.Uint32()), //nolint:gosec // a name needs no secrecy
-		Databases: func(context.Context) (engine.Database, engine.Database, error) {
-			return over(from.login), over(to), nil
+// newOursVerifyingAll compares all tables under the fence, also those that have not changed since they were found equal.
+func newOursVerifyingAll(b *bench, from *database, to postgres.Login) follower {
+	settings := b.settings
+	settings.VerifyAll = true
+	return b.newMigration(from, to, settings)
+}
+
+func (b *bench) newMigration(from *database, to postgres.Login, settings engine.Settings) *ours {
+	log := newStages(slog.NewTextHandler(b.log, nil))
+	return &ours{
+		engine: &engine.Engine{Settings: settings, Log: slog.New(log)},
+		stages: log,
+		migration: engine.Migration{
+			ID: fmt.Sprintf("%08x", rand.Uint32()), //nolint:gosec // a name needs no secrecy
+			Databases: func(context.Context) (engine.Database, engine.Database, error) {
+				return over(from.login), over(to), nil
+			},
 		},
-	}}
-	return o
+	}
 }
 
 func over(l postgres.Login) engine.Database {
 	return engine.Database{Host: l.Host, Port: l.Port, Name: l.Database, User: l.User, Password: l.Password, TLS: engine.TLS{Mode: engine.TLSDisable}}
 }
 
-// looks is how often we look at what the engine does.
-const looks = 5 * time.Millisecond
-
 // copyOurs measures up to the stream, and then what the finalization adds that the others have done by then: sequences and
 // foreign keys. The wait for the stream and the verification in between are no part of a copy.
 func (b *bench) copyOurs(ctx context.Context, m *meter, from *database, to postgres.Login) (err error) {
-	o := b.newMigration(from, to)
+	o := b.newMigration(from, to, b.settings)
 	defer func() { err = errors.Join(err, o.remove(context.WithoutCancel(ctx))) }()
-	stop, err := b.startProfile(fmt.Sprintf("copy-%s-%d.pprof", from.name, m.Run))
-	if err != nil {
+	if err := o.copy(ctx, m, b); err != nil {
 		return err
 	}
-	phase := engine.PhasePreparing
-	m.begin()
-	_ = o.resume(ctx)
-	for phase != engine.PhaseCatchingUp && phase != engine.PhaseInSync {
-		if err := o.look(ctx); err != nil {
-			stop()
-			return err
-		}
-		if next := o.replication.Progress().Phase; next != phase {
-			m.end(string(phase))
-			phase = next
-		}
-	}
-	stop()
-	if err := o.inSync(ctx); err != nil {
+	if err := o.ready(ctx); err != nil {
 		return err
 	}
 	finalized := make(chan error, 1)
 	go func() { finalized <- o.finalize(ctx) }()
-	for measuring := false; ; {
+	for finishing := false; ; {
 		select {
-		case err := <-finalized:
-			return err
-		case <-time.After(looks):
-		}
-		if finishing := o.finishing(); finishing != measuring {
-			if measuring = finishing; measuring {
+		case stage := <-o.stages.begins:
+			switch {
+			case stage == "sequences":
+				finishing = true
 				m.begin()
-			} else {
+			case stage == "release" && finishing:
+				finishing = false
 				m.end("finish")
 			}
+		case err := <-finalized:
+			return err
 		}
 	}
 }
 
-// finishing says whether the finalization does now what belongs to a copy.
-func (o *ours) finishing() bool {
-	steps := o.replication.FinalizationProgress().Steps
-	return len(steps) > 0 && slices.Contains([]string{"sequences", "constraints", "opening"}, steps[len(steps)-1].Name)
-}
-
-// look waits a moment, and tells if the replication has ended, which it must not.
-func (o *ours) look(ctx context.Context) error {
-	select {
-	case <-o.ended:
-		return fmt.Errorf("the replication ended: %w", o.err)
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(looks):
-		return nil
+// copy measures up to the stream.
+func (o *ours) copy(ctx context.Context, m *meter, b *bench) error {
+	stop, err := b.startProfile(fmt.Sprintf("copy-%s-%d.pprof", m.Database, m.Run))
+	if err != nil {
+		return err
 	}
-}
-
-func (o *ours) inSync(ctx context.Context) error {
-	for !o.replication.Progress().InSync {
-		if err := o.look(ctx); err != nil {
-			return err
+	defer stop()
+	phase := string(engine.PhasePreparing)
+	m.begin()
+	_ = o.resume(ctx)
+	for phase != string(engine.PhaseCatchingUp) {
+		select {
+		case next := <-o.stages.begins:
+			m.end(phase)
+			phase = next
+		case <-o.ended:
+			return fmt.Errorf("the replication ended: %w", o.err)
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 	return nil
+}
+
+// until waits for a state of the replication, which must not end.
+func (o *ours) until(ctx context.Context, reached func(engine.Progress) bool) error {
+	for !reached(o.replication.Progress()) {
+		select {
+		case <-o.ended:
+			return fmt.Errorf("the replication ended: %w", o.err)
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// ready waits until the tables were found equal for the first time, after which the replication does nothing but apply.
+func (o *ours) ready(ctx context.Context) error {
+	return o.until(ctx, func(p engine.Progress) bool {
+		return p.InSync && !slices.ContainsFunc(p.Tables, func(t engine.TableProgress) bool { return t.Validation != engine.Validated })
+	})
 }
 
 func (o *ours) finalize(ctx context.Context) error {
@@ -122,7 +136,7 @@ func (o *ours) start(ctx context.Context) error {
 	if err := o.resume(ctx); err != nil {
 		return err
 	}
-	return o.inSync(ctx)
+	return o.ready(ctx)
 }
 
 func (o *ours) resume(ctx context.Context) error {
@@ -148,7 +162,7 @@ func (o *ours) pause(context.Context) error {
 
 // cutOver's seconds are those in which nobody may write to the source.
 func (o *ours) cutOver(ctx context.Context, m *meter) error {
-	if err := o.inSync(ctx); err != nil {
+	if err := o.until(ctx, func(p engine.Progress) bool { return p.InSync }); err != nil {
 		return err
 	}
 	if err := o.finalize(ctx); err != nil {

@@ -154,6 +154,8 @@ func (s *subscription) start(ctx context.Context) error {
 	return s.fill(ctx, &meter{bench: s.bench})
 }
 
+func (s *subscription) ready(context.Context) error { return nil }
+
 func (s *subscription) pause(ctx context.Context) error {
 	if err := execute(ctx, s.target(), "ALTER SUBSCRIPTION "+s.name()+" DISABLE"); err != nil {
 		return err

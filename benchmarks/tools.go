@@ -13,16 +13,20 @@ type tool struct {
 	// about says in the report how it was run.
 	about string
 	// copy fills an empty database with all that another one holds, and gathers statistics. It measures itself, because not
-	// all that it does belongs to the figure.
+	// all that it does belongs to the figure. nil: see onlyCutover.
 	copy func(*bench, context.Context, *meter, *database, postgres.Login) error
 	// follow gives what copies a database and then carries its changes; nil: the tool cannot, or not well enough to compare.
 	follow func(*bench, *database, postgres.Login) follower
+	// onlyCutover leaves a tool out of the parts in which it is the same as another one.
+	onlyCutover bool
 }
 
 // follower copies a database and then carries its changes.
 type follower interface {
 	// start gives back when the copy is made and changes are carried.
 	start(ctx context.Context) error
+	// ready waits until nothing but changes keeps it busy.
+	ready(ctx context.Context) error
 	pause(ctx context.Context) error
 	resume(ctx context.Context) error
 	// cutOver makes the target ready for the application, which has stopped, and measures what that takes.
@@ -38,6 +42,12 @@ var tools = []tool{
 		about:  "service/engine in the process of the benchmarks, with the settings of the service",
 		copy:   (*bench).copyOurs,
 		follow: newOurs,
+	},
+	{
+		name:        "ours, VERIFY_ALL",
+		about:       "as ours, and all tables are compared under the fence",
+		follow:      newOursVerifyingAll,
+		onlyCutover: true,
 	},
 	{
 		name:  "pg_dump",
