@@ -284,6 +284,23 @@ SELECT 'EXTENSION ' || extname FROM pg_catalog.pg_extension
 UNION ALL
 SELECT 'SCHEMA ' || nspname FROM pg_catalog.pg_namespace`
 
+// existingOnTarget gives the extensions and schemas of the target, as [schema.Options] wants them.
+func existingOnTarget(ctx context.Context, target *pgx.Conn) (map[string]bool, error) {
+	rows, err := target.Query(ctx, existingSQL)
+	if err != nil {
+		return nil, fmt.Errorf("reading what the target holds: %w", err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("reading what the target holds: %w", err)
+	}
+	existing := make(map[string]bool, len(names))
+	for _, name := range names {
+		existing[name] = true
+	}
+	return existing, nil
+}
+
 // copySchema creates on the target, in one transaction, all that must be there before the data, and the ledger.
 func (a *attempt) copySchema(ctx context.Context, from *base) error {
 	fingerprint, err := catalog.ReadFingerprint(ctx, from.Conn())
@@ -294,17 +311,9 @@ func (a *attempt) copySchema(ctx context.Context, from *base) error {
 	if err != nil {
 		return err
 	}
-	rows, err := a.target.Query(ctx, existingSQL)
+	existing, err := existingOnTarget(ctx, a.target)
 	if err != nil {
-		return fmt.Errorf("reading what the target holds: %w", err)
-	}
-	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return fmt.Errorf("reading what the target holds: %w", err)
-	}
-	existing := make(map[string]bool, len(names))
-	for _, name := range names {
-		existing[name] = true
+		return err
 	}
 	connection, remove, err := a.from.libpq()
 	if err != nil {
@@ -334,7 +343,7 @@ func (a *attempt) copySchema(ctx context.Context, from *base) error {
 		if err := a.ledger.Create(ctx, tx, start); err != nil {
 			return err
 		}
-		return schema.Store(ctx, tx, dump.After)
+		return schema.Store(ctx, tx, dump)
 	})
 	if err != nil {
 		return schemaFailure(ctx, err)

@@ -207,7 +207,7 @@ func TestAChangedSchemaEndsTheReplication(t *testing.T) {
 		"column retyped": {`ALTER TABLE a ALTER v TYPE bigint; INSERT INTO a VALUES (2, 3)`, "public.a"},
 		"table renamed":  {`ALTER TABLE a RENAME TO c; INSERT INTO c VALUES (2, 3)`, "public.a"},
 		"table added":    {`CREATE TABLE d (id int)`, "public.d"},
-		"index added":    {`CREATE INDEX late ON a (v)`, "public.late"},
+		"key added":      {`CREATE UNIQUE INDEX late ON a (v)`, "public.late"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -124,11 +124,8 @@ func (f *finalization) run(ctx context.Context, opened func(context.Context) err
 	}()
 
 	f.step(stepCheck)
-	fingerprint, err := f.ledger.Fingerprint(ctx, f.target)
+	fingerprint, err := f.carrySchema(ctx)
 	if err != nil {
-		return err
-	}
-	if err := checkFingerprint(ctx, f.source, fingerprint); err != nil {
 		return err
 	}
 
@@ -149,7 +146,7 @@ func (f *finalization) run(ctx context.Context, opened func(context.Context) err
 	if err := f.raiseFence(ctx); err != nil {
 		return err
 	}
-	if err := checkFingerprint(ctx, f.source, fingerprint); err != nil {
+	if err := f.unchanged(ctx, fingerprint); err != nil {
 		return err
 	}
 

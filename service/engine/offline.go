@@ -124,7 +124,7 @@ func (a *attempt) watchSchema(ctx context.Context, fingerprint catalog.Fingerpri
 		if err := a.ledger.CheckEpoch(ctx, a.target); err != nil {
 			return err
 		}
-		if err := checkFingerprint(ctx, a.source, fingerprint); err != nil {
+		if err := a.checkSchema(ctx, a.source, fingerprint); err != nil {
 			return err
 		}
 		select {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -143,7 +142,7 @@ func (a *attempt) watch(ctx context.Context, apply *stream.Apply) error {
 	var checked time.Time
 	for {
 		if time.Since(checked) >= fingerprintInterval {
-			if err := checkFingerprint(ctx, a.source, fingerprint); err != nil {
+			if err := a.checkSchema(ctx, a.source, fingerprint); err != nil {
 				return err
 			}
 			checked = time.Now()
@@ -199,28 +198,5 @@ func (a *attempt) measured(bytes int64, seconds float64) {
 	if a.phase != phase {
 		a.log.Info("phase", "phase", string(phase), "lag_bytes", bytes, "lag_seconds", seconds)
 		a.phase = phase
-	}
-}
-
-// namedChanges bounds the list in a message.
-const namedChanges = 10
-
-// checkFingerprint compares the schema of the source with the one that was copied.
-func checkFingerprint(ctx context.Context, source catalog.Querier, copied catalog.Fingerprint) error {
-	now, err := catalog.ReadFingerprint(ctx, source)
-	if err != nil {
-		return err
-	}
-	changes := copied.Changes(now)
-	if len(changes) == 0 {
-		return nil
-	}
-	if len(changes) > namedChanges {
-		changes = append(changes[:namedChanges], fmt.Sprintf("and %d more", len(changes)-namedChanges))
-	}
-	return &Failure{
-		Code:    CodeSchemaChanged,
-		Message: "The schema of the source was changed during the replication: " + strings.Join(changes, ", "),
-		Hint:    "Undo the change and start again, or start again with the changed schema. " + startAgain,
 	}
 }

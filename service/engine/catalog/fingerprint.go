@@ -4,8 +4,8 @@ import (
 	"context"
 	_ "embed" // for the query
 	"fmt"
-	"maps"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -34,22 +34,58 @@ func ReadFingerprint(ctx context.Context, q Querier) (Fingerprint, error) {
 	return fingerprint, nil
 }
 
-// Changes names what is different in the later fingerprint, sorted: "table public.a was added".
-func (f Fingerprint) Changes(later Fingerprint) []string {
-	var changes []string
+// Change is one difference between two fingerprints.
+type Change struct {
+	Object   string // "table public.orders"
+	Old, New string // the values; Old is empty for what was added, New for what was removed
+}
+
+// String names the change: "table public.orders was added".
+func (c Change) String() string {
+	switch {
+	case c.Old == "":
+		return c.Object + " was added"
+	case c.New == "":
+		return c.Object + " was removed"
+	default:
+		return c.Object + " was changed"
+	}
+}
+
+// Harmless tells whether rows go on being replicated as they are, so that the change can be brought over later: it is one of
+// code, of a view, of an index that is no key, of a foreign key, or a sequence that no column uses.
+func (c Change) Harmless() bool {
+	kind, _, _ := strings.Cut(c.Object, " ")
+	switch kind {
+	case "function", "view", "materialized", "trigger", "sequence":
+		return true
+	case "index":
+		return !strings.HasPrefix(c.Old, "CREATE UNIQUE ") && !strings.HasPrefix(c.New, "CREATE UNIQUE ")
+	case "constraint":
+		return isForeignKey(c.Old) && isForeignKey(c.New)
+	default:
+		return false
+	}
+}
+
+// isForeignKey tells whether a constraint, which is not there if its definition is empty, is a foreign key.
+func isForeignKey(definition string) bool {
+	return definition == "" || strings.HasPrefix(definition, "FOREIGN KEY ")
+}
+
+// Changes gives what is different in the later fingerprint, sorted by object.
+func (f Fingerprint) Changes(later Fingerprint) []Change {
+	var changes []Change
 	for object, value := range later {
-		switch old, known := f[object]; {
-		case !known:
-			changes = append(changes, object+" was added")
-		case old != value:
-			changes = append(changes, object+" was changed")
+		if old := f[object]; old != value {
+			changes = append(changes, Change{object, old, value})
 		}
 	}
-	for object := range maps.Keys(f) {
+	for object, value := range f {
 		if _, known := later[object]; !known {
-			changes = append(changes, object+" was removed")
+			changes = append(changes, Change{object, value, ""})
 		}
 	}
-	slices.Sort(changes)
+	slices.SortFunc(changes, func(a, b Change) int { return strings.Compare(a.Object, b.Object) })
 	return changes
 }

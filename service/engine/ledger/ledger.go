@@ -138,14 +138,32 @@ func (l Ledger) Create(ctx context.Context, tx pgx.Tx, start Start) error {
 	if err != nil {
 		return fmt.Errorf("writing the tables to the ledger: %w", err)
 	}
-	objects := make([][]any, 0, len(start.Fingerprint))
-	for object, value := range start.Fingerprint {
+	return storeFingerprint(ctx, tx, start.Fingerprint)
+}
+
+func storeFingerprint(ctx context.Context, tx pgx.Tx, fingerprint catalog.Fingerprint) error {
+	objects := make([][]any, 0, len(fingerprint))
+	for object, value := range fingerprint {
 		objects = append(objects, []any{object, value})
 	}
 	if _, err := tx.CopyFrom(ctx, pgx.Identifier{Schema, "fingerprint"}, []string{"object", "value"}, pgx.CopyFromRows(objects)); err != nil {
 		return fmt.Errorf("writing the fingerprint to the ledger: %w", err)
 	}
 	return nil
+}
+
+// SchemaCarried records, in the transaction that changed the target's schema, that it is as the source's of this fingerprint.
+func (l Ledger) SchemaCarried(ctx context.Context, tx pgx.Tx, dropSQL string, fingerprint catalog.Fingerprint) error {
+	if err := l.CheckEpoch(ctx, tx); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `DELETE FROM _pgmig.fingerprint`); err != nil {
+		return fmt.Errorf("replacing the fingerprint in the ledger: %w", err)
+	}
+	if _, err := tx.Exec(ctx, `UPDATE _pgmig.progress SET drop_statements = $1`, dropSQL); err != nil {
+		return fmt.Errorf("recording in the ledger how the schema is dropped: %w", err)
+	}
+	return storeFingerprint(ctx, tx, fingerprint)
 }
 
 // Fingerprint gives the source's fingerprint as it was when the schema was copied.

@@ -24,9 +24,10 @@ CREATE TABLE _pgmig.tables (
     bytes bigint NOT NULL DEFAULT 0
 );
 
--- The entries of the schema copy that come after the data.
+-- The entries of the schema copy; those that come before the data are done from the beginning.
 CREATE TABLE _pgmig.entries (
     position int PRIMARY KEY,
+    before_data boolean NOT NULL,
     kind text NOT NULL,
     schema_name text NOT NULL,
     name text NOT NULL,
