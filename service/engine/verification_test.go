@@ -114,6 +114,7 @@ func TestOnlineVerificationFindsNoDifferenceWhileWritersWork(t *testing.T) {
 	execute(t, p.source, shop(rows))
 	write := writeShop(rows)
 	w := p.startWriters(t, 8, func(ctx context.Context, conn *pgx.Conn, random *rand.Rand) error {
+		time.Sleep(5 * time.Millisecond) // the machine has to be in sync some time
 		err := write(ctx, conn, random)
 		var pg *pgconn.PgError
 		if errors.As(err, &pg) && pg.Code[:2] == "40" { // two writers met; nothing was written
