@@ -43,7 +43,7 @@ func classify(err error) *Failure {
 	)
 	switch {
 	case errors.As(err, &difference):
-		return &Failure{Code: CodeVerificationFailed, Message: "The content of tables differs between source and target: " + difference.Error(), Err: err, Hint: "The source is writable and the tables are copied again. Make sure that nothing else writes to the target, then run 'cf pg-migrate create-finalization' again when the replication is IN-SYNC."}
+		return &Failure{Code: CodeVerificationFailed, Message: "The content of tables differs between source and target: " + difference.Error(), Err: err, Hint: "The source is writable. Make sure that nothing else writes to the target. Tables are copied again once: run 'cf pg-migrate create-finalization' again when 'cf pg-migrate replication' shows IN-SYNC."}
 	case errors.As(err, &refused):
 		return &Failure{Code: CodeDivergence, Message: "A change could not be applied: " + err.Error(), Err: err, Hint: "Make sure that nothing else writes to the target. " + startAgain}
 	case errors.As(err, &changed):
