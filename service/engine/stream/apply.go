@@ -4,23 +4,27 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strconv"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5/pgconn"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/catalog"
 )
 
 // A target transaction holds this much at most, unless a single source transaction is larger.
 const (
-	batchTransactions = 1000
+	batchTransactions = 4000
 	batchBytes        = 16 << 20
 	batchTime         = 200 * time.Millisecond
 	// linger is how long an open target transaction waits for more when the source has nothing.
 	linger = 5 * time.Millisecond
+	// freeBytes is the size of a window whose memory is given back at once.
+	freeBytes = 8 << 20
 )
 
 // Counts are the changes applied to one table. They are safe for concurrent use.
@@ -92,9 +96,10 @@ type Apply struct {
 	open         bool    // a target transaction is
 	window       *window // is being filled
 	sent         *window // is on its way to the target
-	skipping     bool    // the source transaction was applied before
-	transactions int     // whole source transactions in the open target transaction
-	bytes        int
+	budget       *semaphore.Weighted
+	skipping     bool // the source transaction was applied before
+	transactions int  // whole source transactions in the open target transaction
+	bytes        int64
 	opened       time.Time
 	final, end   pglogrepl.LSN // of the source transaction that is read, and of the last whole one
 	nonce        int64         // of the last heartbeat in the open target transaction
@@ -128,7 +133,8 @@ func (a *Apply) Run(ctx context.Context, source, target *pgconn.PgConn) error {
 	defer done()
 	a.flushed.Store(uint64(a.Commit))
 	a.relations, a.window = map[uint32]*relation{}, newWindow(0)
-	receive := newReceiver(source, &a.flushed)
+	a.budget = semaphore.NewWeighted(budgetBytes)
+	receive := newReceiver(source, &a.flushed, a.budget)
 	var receiveErr error
 	received := make(chan struct{})
 	go func() {
@@ -152,92 +158,101 @@ var errReceiverEnded = errors.New("the replication slot is not read any more")
 
 func (a *Apply) consume(ctx context.Context, receive *receiver, received <-chan struct{}) error {
 	for {
-		m, err := a.next(ctx, receive, received)
+		slab, err := a.next(ctx, receive, received)
 		if err != nil {
 			return err
 		}
-		if m.change.message == pglogrepl.MessageTypeBegin {
-			if err := a.pass(ctx, m.change.end, received); err != nil {
+		for _, c := range slab {
+			if c.message == pglogrepl.MessageTypeBegin {
+				if err := a.pass(ctx, c.end, received); err != nil {
+					return err
+				}
+			}
+			a.bytes += c.weight
+			kept, err := a.handle(c)
+			if err != nil {
 				return err
 			}
-		}
-		err = a.handle(m)
-		receive.budget.Release(m.weight)
-		if err != nil {
-			return err
+			if !kept {
+				a.budget.Release(c.weight)
+			}
 		}
 	}
 }
 
-// next gives the next message. When none comes it commits what is there, so that the target is never behind without need.
-func (a *Apply) next(ctx context.Context, receive *receiver, received <-chan struct{}) (message, error) {
+// next gives the next changes. When none come it sends and, if it may, commits what is there, so that the target is never behind
+// without need.
+func (a *Apply) next(ctx context.Context, receive *receiver, received <-chan struct{}) ([]*change, error) {
 	select {
-	case m := <-receive.queue:
-		return m, nil
+	case slab := <-receive.queue:
+		return slab, nil
 	default:
 	}
-	if a.transactions > 0 && a.betweenTransactions() {
-		// Mostly the source has only not sent it yet, and many small transactions would cost more than one.
-		select {
-		case m := <-receive.queue:
-			return m, nil
-		case <-time.After(linger):
-		}
+	// Mostly the source has only not sent it yet, and many small transactions would cost more than one.
+	select {
+	case slab := <-receive.queue:
+		return slab, nil
+	case <-time.After(linger):
 	}
 	for {
 		moved := a.gate.next()
-		if a.betweenTransactions() {
-			if a.transactions > 0 {
-				if err := a.commit(); err != nil {
-					return message{}, err
-				}
-			}
-			if err := a.pass(ctx, a.Flushed(), received); err != nil {
-				return message{}, err
-			}
+		if err := a.catchUp(ctx, received); err != nil {
+			return nil, err
 		}
 		select {
-		case m := <-receive.queue:
-			return m, nil
+		case slab := <-receive.queue:
+			return slab, nil
 		case <-moved:
 		case <-received:
-			return message{}, errReceiverEnded
+			return nil, errReceiverEnded
 		case <-ctx.Done():
-			return message{}, ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
+}
+
+// catchUp brings the target as far as what was received goes.
+func (a *Apply) catchUp(ctx context.Context, received <-chan struct{}) error {
+	if !a.betweenTransactions() {
+		if err := a.flush(); err != nil {
+			return err
+		}
+		return a.settle()
+	}
+	if a.transactions > 0 {
+		if err := a.commit(); err != nil {
+			return err
+		}
+	}
+	return a.pass(ctx, a.Flushed(), received)
 }
 
 func (a *Apply) betweenTransactions() bool { return a.final == 0 }
 
-func (a *Apply) handle(m message) error {
-	a.bytes += int(m.weight)
-	c := &m.change
+// handle takes one change. One that is kept holds its part of the budget until the target has taken it.
+func (a *Apply) handle(c *change) (kept bool, err error) {
 	switch c.message {
 	case keepalive:
 		// Everything before c.end was sent, so if nothing is open it is stored too.
 		if a.betweenTransactions() && a.transactions == 0 && c.end > a.Flushed() {
 			a.flushed.Store(uint64(c.end))
 		}
-		return nil
 	case pglogrepl.MessageTypeBegin:
 		a.final = c.end
 		a.skipping = c.end <= a.Commit
-		return nil
 	case pglogrepl.MessageTypeCommit:
-		return a.endTransaction(c)
+		return false, a.endTransaction(c)
 	case pglogrepl.MessageTypeRelation:
-		return a.describe(c.described)
+		return false, a.describe(c.described)
 	case pglogrepl.MessageTypeTruncate:
-		return a.truncate(c)
+		return false, a.truncate(c)
 	case pglogrepl.MessageTypeInsert, pglogrepl.MessageTypeUpdate, pglogrepl.MessageTypeDelete:
 		if c.relation == a.Beat {
-			return a.heartbeat(c)
+			return false, a.heartbeat(c)
 		}
 		return a.row(c)
-	default: // nothing to apply
-		return nil
 	}
+	return false, nil // Type, Origin: nothing to apply
 }
 
 func (a *Apply) endTransaction(c *change) error {
@@ -307,13 +322,13 @@ func (a *Apply) heartbeat(c *change) error {
 	return nil
 }
 
-func (a *Apply) row(c *change) error {
+func (a *Apply) row(c *change) (kept bool, err error) {
 	r, err := a.wanted(c.relation)
 	if r == nil || err != nil {
-		return err
+		return false, err
 	}
 	if err := r.checkWidth(c.old, c.row); err != nil {
-		return err
+		return false, err
 	}
 	switch c.message {
 	case pglogrepl.MessageTypeInsert:
@@ -324,7 +339,7 @@ func (a *Apply) row(c *change) error {
 		r.counts.Deletes.Add(1)
 	}
 	a.window.add(r, c)
-	return a.changed()
+	return true, a.changed()
 }
 
 func (a *Apply) truncate(c *change) error {
@@ -374,7 +389,7 @@ func (a *Apply) flush() error {
 		err = a.target.sync()
 	}
 	if err != nil {
-		return w.taken(a.target, err)
+		return a.taken(w, err)
 	}
 	a.sent = w
 	return nil
@@ -387,7 +402,20 @@ func (a *Apply) settle() error {
 		return nil
 	}
 	a.sent = nil
-	return w.taken(a.target, a.target.await())
+	return a.taken(w, a.target.await())
+}
+
+func (a *Apply) taken(w *window, err error) error {
+	if err := w.taken(a.target, err); err != nil {
+		return err
+	}
+	a.budget.Release(w.weight)
+	if w.weight >= freeBytes {
+		// The next change may be as large.
+		w.items, w.steps = nil, nil
+		debug.FreeOSMemory()
+	}
+	return nil
 }
 
 // begin opens a target transaction if none is open.

@@ -15,11 +15,15 @@ type change struct {
 	old      tuple  // of Delete, and of Update where the source sent it
 	row      tuple  // of Insert, Update
 	size     int    // bytes of the message
+	weight   int64  // what it takes of the budget
 	// end is the commit LSN of Begin, and where the transaction ends of Commit.
 	end       pglogrepl.LSN
 	described *description // of Relation
 	truncated []uint32     // of Truncate
 }
+
+// keepalive is no message of pgoutput but the source's word that everything before its end was sent.
+const keepalive pglogrepl.MessageType = 0
 
 // tuple is a row as the source sends it.
 type tuple []column
@@ -45,9 +49,9 @@ type describedColumn struct {
 var errCutOff = errors.New("the message is cut off")
 
 // decode reads one message. The values of the change point into data.
-func decode(data []byte) (change, error) {
+func decode(data []byte) (*change, error) {
 	in := reader{rest: data}
-	c := change{message: pglogrepl.MessageType(in.byte()), size: len(data)}
+	c := &change{message: pglogrepl.MessageType(in.byte()), size: len(data)}
 	switch c.message {
 	case pglogrepl.MessageTypeBegin:
 		c.end = pglogrepl.LSN(in.uint64())
@@ -83,13 +87,13 @@ func decode(data []byte) (change, error) {
 	case pglogrepl.MessageTypeType, pglogrepl.MessageTypeOrigin:
 		return c, nil // nothing to apply
 	default:
-		return change{}, fmt.Errorf("unknown message %q", byte(c.message))
+		return nil, fmt.Errorf("unknown message %q", byte(c.message))
 	}
 	if in.err == nil && (c.row != nil || c.old != nil) && len(in.rest) > 0 {
 		in.err = fmt.Errorf("%d bytes are left over", len(in.rest))
 	}
 	if in.err != nil {
-		return change{}, fmt.Errorf("message %s: %w", c.message, in.err)
+		return nil, fmt.Errorf("message %s: %w", c.message, in.err)
 	}
 	return c, nil
 }

@@ -125,10 +125,10 @@ func (c chaos) change() (sql string, args []any) {
 	case 31:
 		return `DELETE FROM long_key WHERE k LIKE $1`, []any{word + "%"}
 	case 32:
-		if c.IntN(10) > 0 {
-			return `INSERT INTO nothing DEFAULT VALUES`, nil
+		if c.IntN(5) == 0 {
+			return `TRUNCATE ` + []string{`keyed`, `keyless, two`, `observed, long_key`}[c.IntN(3)], nil
 		}
-		return `TRUNCATE ` + []string{`keyed`, `keyless, two`, `observed, long_key`}[c.IntN(3)], nil
+		return `INSERT INTO nothing DEFAULT VALUES`, nil
 	default:
 		return `INSERT INTO child_first (id, b) SELECT i, i FROM generate_series($1::int, $1 + 30) AS i ON CONFLICT (id) DO UPDATE SET b = child_first.b + 1`, []any{id}
 	}
@@ -138,6 +138,20 @@ var errTakenBack = errors.New("taken back")
 
 // transaction makes some changes, some of them in savepoints that are taken back.
 func (c chaos) transaction(ctx context.Context) error {
+	if c.IntN(30) == 0 {
+		return expected(pgx.BeginFunc(ctx, c.conn, func(tx pgx.Tx) error {
+			for _, sql := range []string{
+				`INSERT INTO observed VALUES ('t', 't') ON CONFLICT DO NOTHING`,
+				`TRUNCATE ` + []string{`keyed`, `keyless, two`, `observed, long_key`}[c.IntN(3)],
+				`INSERT INTO keyed VALUES (5, 5) ON CONFLICT (id) DO NOTHING`,
+			} {
+				if _, err := tx.Exec(ctx, sql); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+	}
 	err := pgx.BeginFunc(ctx, c.conn, func(tx pgx.Tx) error {
 		for range 1 + c.IntN(8) {
 			err := pgx.BeginFunc(ctx, tx, func(savepoint pgx.Tx) error {

@@ -23,18 +23,15 @@ const (
 	foldItems = 16
 	// unfoldedWindows is how many windows a table's changes go one by one after the target did not take them folded.
 	unfoldedWindows = 100
-
-	// What a change takes in memory beside its message, about.
-	changeBytes, columnBytes = 300, 40
 )
 
 // window is a part of the changes of one target transaction. It is folded as it is filled, and remembers the single changes in
 // their order until the target has taken it.
 type window struct {
-	items []item
-	steps []step
-	open  map[*relation]*fold // folds that can take more
-	bytes int
+	items  []item
+	steps  []step
+	open   map[*relation]*fold // folds that can take more
+	weight int64               // of the changes in the budget
 	// number counts the windows of a Run.
 	number int
 }
@@ -54,12 +51,12 @@ type step struct {
 
 func newWindow(number int) *window { return &window{open: map[*relation]*fold{}, number: number} }
 
-func (w *window) full() bool { return w.bytes >= windowBytes || len(w.items) >= windowChanges }
+func (w *window) full() bool { return w.weight >= windowBytes || len(w.items) >= windowChanges }
 
 func (w *window) add(r *relation, c *change) {
 	i := item{relation: r, change: c}
 	w.items = append(w.items, i)
-	w.bytes += c.size + changeBytes + columnBytes*len(c.row)
+	w.weight += c.weight
 	if r.literal == nil || w.number < r.foldFrom || c.size >= foldBytes {
 		w.alone(i)
 		return
