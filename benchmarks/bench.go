@@ -33,6 +33,7 @@ type bench struct {
 // clusterSettings are those of a server that is made for such work. fsync and synchronous_commit stay on.
 var clusterSettings = map[string]string{
 	"shared_buffers":                  "1GB",
+	"min_wal_size":                    "4GB",
 	"max_wal_size":                    "4GB",
 	"max_worker_processes":            "40",
 	"max_logical_replication_workers": "16",
@@ -71,7 +72,21 @@ func start(ctx context.Context, o options) (_ *bench, err error) {
 	if b.target, err = postgres.Start(ctx, postgres.Options{Major: o.target, Durable: true, Settings: clusterSettings}); err != nil {
 		return nil, err
 	}
-	return b, nil
+	return b, b.fillWAL(ctx)
+}
+
+// fillWAL makes both servers create the files of their write-ahead log, which they use again and again from then on. Without
+// it the first tools of a run would wait for that in place of the others.
+func (b *bench) fillWAL(ctx context.Context) error {
+	const piece = "SELECT pg_catalog.pg_logical_emit_message(false, 'benchmarks', pg_catalog.repeat('x', 64 << 20))"
+	for _, cluster := range []*postgres.Cluster{b.source, b.target} {
+		for range max(64*b.scale/50, 1) {
+			if err := cluster.Exec(ctx, "postgres", piece); err != nil {
+				return err
+			}
+		}
+	}
+	return b.settle(ctx)
 }
 
 func (b *bench) stop() error {
