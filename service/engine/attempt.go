@@ -88,7 +88,7 @@ func (r *Replication) attempt(ctx context.Context, healthy *time.Time) error {
 				return err
 			}
 		}
-		err := a.stream(ctx)
+		err := a.becauseTruncated(ctx, a.stream(ctx))
 		*healthy = time.Now()
 		return err
 	})

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/catalog"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/ledger"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/stream"
 )
@@ -17,6 +18,7 @@ import (
 type distrusted struct {
 	oid      uint32 // on the source
 	deferred bool   // it is copied in every finalization anyway
+	natural  bool   // nobody is to blame: the source does not tell what happened to it
 	why      string // for people; names the table
 }
 
@@ -76,10 +78,10 @@ func (r *Replication) copyAgain(ctx context.Context, target *pgx.Conn, cause err
 			if t.deferred {
 				continue
 			}
-			switch times, err := r.ledger.CopyAgain(ctx, tx, t.oid); {
+			switch times, err := r.ledger.CopyAgain(ctx, tx, t.oid, !t.natural); {
 			case err != nil:
 				return err
-			case times > 1:
+			case times > 1 && !t.natural:
 				return &Failure{
 					Code:    CodeDivergence,
 					Message: "The target is not what the source was, for the second time, although the table was copied again: " + t.why,
@@ -98,4 +100,46 @@ func (r *Replication) copyAgain(ctx context.Context, target *pgx.Conn, cause err
 		r.warn("The target was not what the source was, and the table is copied again: " + t.why)
 	}
 	return fmt.Errorf("%w: %w", errCopyAgain, cause)
+}
+
+// tellsTruncates is the first version of which the stream tells that a table was truncated.
+const tellsTruncates = 11
+
+// checkTruncated gives, for a source that does not tell, the tables that were truncated or rewritten since they were copied.
+func (a *attempt) checkTruncated(ctx context.Context) error {
+	if catalog.Major(a.source) >= tellsTruncates {
+		return nil
+	}
+	tables, err := a.readTables(ctx, a.source)
+	if err != nil {
+		return err
+	}
+	var difference differenceError
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, t := range tables {
+		s := a.tables[t.OID]
+		if s != nil && s.phase == TableReplicating && s.table.Filenode != t.Filenode {
+			difference.tables = append(difference.tables, distrusted{
+				oid: t.OID, natural: true, why: fmt.Sprintf("table %s was truncated or rewritten, which PostgreSQL 10 does not tell", t),
+			})
+		}
+	}
+	if len(difference.tables) == 0 {
+		return nil
+	}
+	return &difference
+}
+
+// becauseTruncated gives the better reason for a change that did not find what it expected, if a TRUNCATE that the source
+// does not tell is one.
+func (a *attempt) becauseTruncated(ctx context.Context, cause error) error {
+	if len(distrust(cause)) == 0 {
+		return cause
+	}
+	var truncated *differenceError
+	if errors.As(a.checkTruncated(ctx), &truncated) {
+		return truncated
+	}
+	return cause
 }

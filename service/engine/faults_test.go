@@ -442,7 +442,7 @@ func TestATableTruncatedAgainAndAgain(t *testing.T) {
 	p := newPair(t)
 	execute(t, p.source, `CREATE TABLE staging (id int PRIMARY KEY); CREATE TABLE big (id int PRIMARY KEY, v text); INSERT INTO big SELECT n, repeat('x', 100) FROM generate_series(1, 50000) AS n`)
 	w := p.startWriters(t, 1, func(ctx context.Context, conn *pgx.Conn, random *rand.Rand) error {
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(time.Second)
 		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(ctx, `TRUNCATE staging`); err != nil {
 				return err

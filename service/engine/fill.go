@@ -109,6 +109,9 @@ func (a *attempt) adopt(tables []catalog.Table) {
 	defer a.mu.Unlock()
 	for _, t := range tables {
 		if s := a.tables[t.OID]; s != nil {
+			if s.done { // what it was copied from, so that a later rewrite shows
+				t.Filenode = s.table.Filenode
+			}
 			s.table = t
 		}
 	}

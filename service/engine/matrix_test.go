@@ -156,6 +156,38 @@ func TestMatrixOfRefusals(t *testing.T) {
 	}
 }
 
+// TestMatrixOfTruncates empties a table again and again on a source that does not tell so in its stream. It is copied again
+// each time, and nobody is blamed.
+func TestMatrixOfTruncates(t *testing.T) {
+	t.Parallel()
+	if *matrixPairs == "" {
+		t.Skip("wants PostgreSQL 10: make test-matrix")
+	}
+	p := newPairOf(t, 10, targetMajor)
+	execute(t, p.source, `CREATE TABLE staging (id int PRIMARY KEY); CREATE TABLE other (id int PRIMARY KEY); INSERT INTO staging SELECT generate_series(1, 100)`)
+	r := p.run(t)
+	r.waitInSync(t)
+	for round := range 3 {
+		execute(t, p.source, `TRUNCATE staging`)
+		if round%2 == 1 {
+			execute(t, p.source, `INSERT INTO staging SELECT generate_series(50, 60)`) // finds rows in its place on the target
+		}
+		execute(t, p.source, fmt.Sprintf(`INSERT INTO other VALUES (%d)`, round))
+		const count = `SELECT count(*) FROM staging`
+		for deadline := time.Now().Add(time.Minute); query(t, p.source, count) != query(t, p.target, count); time.Sleep(100 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("the table is not copied again")
+			}
+		}
+	}
+	r.waitInSync(t)
+	r.finalize(t)
+	if err := p.engine.Remove(t.Context(), p.migration, false); err != nil {
+		t.Fatal(err)
+	}
+	p.checkEqual(t)
+}
+
 // zooChanges changes the zoo, round after round, until it is stopped.
 type zooChanges struct {
 	cancel context.CancelFunc

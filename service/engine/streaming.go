@@ -145,6 +145,9 @@ func (a *attempt) watch(ctx context.Context, apply *stream.Apply) error {
 			if err := a.checkSchema(ctx, a.source, fingerprint); err != nil {
 				return err
 			}
+			if err := a.checkTruncated(ctx); err != nil {
+				return err
+			}
 			checked = time.Now()
 		}
 		sent := time.Now()

@@ -229,10 +229,10 @@ func (l Ledger) TableCopied(ctx context.Context, tx DB, oid uint32, lsn pglogrep
 }
 
 // CopyAgain records, in a transaction that also sets StageCopying, that a table is to be copied again, and gives how often
-// that was so, this time included. The transaction has to be rolled back when it was too often.
-func (l Ledger) CopyAgain(ctx context.Context, tx DB, oid uint32) (times int, err error) {
-	const sql = `UPDATE _pgmig.tables SET copy_lsn = NULL, rows = 0, bytes = 0, again = again + 1 WHERE relation = $1 RETURNING again`
-	if err := tx.QueryRow(ctx, sql, oid).Scan(&times); err != nil {
+// that was so as far as it counts, this time included. The transaction has to be rolled back when it was too often.
+func (l Ledger) CopyAgain(ctx context.Context, tx DB, oid uint32, counts bool) (times int, err error) {
+	const sql = `UPDATE _pgmig.tables SET copy_lsn = NULL, rows = 0, bytes = 0, again = again + $2::bool::int WHERE relation = $1 RETURNING again`
+	if err := tx.QueryRow(ctx, sql, oid, counts).Scan(&times); err != nil {
 		return 0, fmt.Errorf("recording in the ledger that a table is to be copied again: %w", err)
 	}
 	return times, nil
