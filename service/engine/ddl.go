@@ -93,6 +93,9 @@ func (f *finalization) carrySchema(ctx context.Context) (catalog.Fingerprint, er
 		return nil, err
 	}
 	before, after := schema.Compare(earlier.Before, later.Before), schema.Compare(earlier.After, later.After)
+	if len(changes) == 0 && before.Empty() && after.Empty() {
+		return now, nil
+	}
 	steps, err := f.planChanges(ctx, changes, before, after)
 	if err != nil {
 		return nil, err

@@ -13,6 +13,9 @@ type Difference struct {
 	Added, Changed, Removed []Entry
 }
 
+// Empty tells whether there is no difference.
+func (d Difference) Empty() bool { return len(d.Added)+len(d.Changed)+len(d.Removed) == 0 }
+
 // Compare compares the entries of two dumps. An entry is known by its kind, schema and name.
 func Compare(earlier, later []Entry) Difference {
 	type key struct{ kind, schema, name string }

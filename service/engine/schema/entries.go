@@ -41,13 +41,14 @@ func Replace(ctx context.Context, tx pgx.Tx, dump *Dump) error {
 	if err := Store(ctx, tx, dump); err != nil {
 		return err
 	}
+	var done []int
 	for i, e := range dump.After {
-		if !was[e] {
-			continue
+		if was[e] {
+			done = append(done, len(dump.Before)+i)
 		}
-		if _, err := tx.Exec(ctx, `UPDATE _pgmig.entries SET done = true WHERE position = $1`, len(dump.Before)+i); err != nil {
-			return fmt.Errorf("replacing the schema's entries in the ledger: %w", err)
-		}
+	}
+	if _, err := tx.Exec(ctx, `UPDATE _pgmig.entries SET done = true WHERE position = ANY ($1)`, done); err != nil {
+		return fmt.Errorf("replacing the schema's entries in the ledger: %w", err)
 	}
 	return nil
 }
