@@ -259,7 +259,7 @@ func (t *transfer) copyParts(ctx context.Context) error {
 		if p.table.rewritten.Load() {
 			continue
 		}
-		err := t.copyPart(ctx, source, target, p)
+		err := snapshot.Unlocking(ctx, source, func() error { return t.copyPart(ctx, source, target, p) })
 		if errors.Is(err, snapshot.ErrRewritten) {
 			t.log.Warn("a table waits for another snapshot", "error", err)
 			if !p.table.rewritten.Swap(true) {

@@ -100,3 +100,24 @@ func isSnapshotName(name string) bool {
 	}
 	return name != ""
 }
+
+const (
+	savepointSQL = `SAVEPOINT reading`
+	unlockSQL    = `ROLLBACK TO SAVEPOINT reading; RELEASE SAVEPOINT reading`
+)
+
+// Unlocking calls read, and lets go of the tables that it has read on conn, a session inside of a snapshot. An ALTER TABLE of
+// the application would else wait until the session ends, and everybody who wants to read the table would wait behind it.
+func Unlocking(ctx context.Context, conn *pgx.Conn, read func() error) error {
+	if _, err := conn.Exec(ctx, savepointSQL); err != nil {
+		return fmt.Errorf("beginning to read from the snapshot: %w", err)
+	}
+	if err := read(); err != nil {
+		_, _ = conn.Exec(ctx, unlockSQL, pgx.QueryExecModeSimpleProtocol) // a broken session has no locks
+		return err
+	}
+	if _, err := conn.Exec(ctx, unlockSQL, pgx.QueryExecModeSimpleProtocol); err != nil {
+		return fmt.Errorf("unlocking what was read from the snapshot: %w", err)
+	}
+	return nil
+}

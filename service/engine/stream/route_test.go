@@ -118,13 +118,17 @@ func connect(t testing.TB, url string) *pgx.Conn {
 
 func (r *route) connectReplication(t testing.TB) *pgconn.PgConn {
 	t.Helper()
-	config := r.source.Config().Config.Copy()
-	config.RuntimeParams["replication"] = "database"
-	conn, err := pgconn.ConnectConfig(context.Background(), config)
+	conn, err := r.dialReplication(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return conn
+}
+
+func (r *route) dialReplication(ctx context.Context) (*pgconn.PgConn, error) {
+	config := r.source.Config().Config.Copy()
+	config.RuntimeParams["replication"] = "database"
+	return pgconn.ConnectConfig(ctx, config)
 }
 
 func (r *route) exec(t testing.TB, conn *pgx.Conn, sql string) {
