@@ -35,7 +35,7 @@ var hostile = map[string]struct{ theirs, ours string }{
 	// Trap 45: our own fence must not keep us out.
 	"default_transaction_read_only": {"on", "off"},
 	"default_transaction_isolation": {"'serializable'", "read committed"},
-	// Trap 24: what a crash of the target could take back must not be confirmed.
+	// Trap 24: what a crash of the target could take back must not be confirmed. Trap 48: our marker comes after the commits of others.
 	"synchronous_commit": {"off", "on"},
 }
 
@@ -60,7 +60,7 @@ func hostileDatabase(t *testing.T, major int) endpoint {
 	}
 }
 
-// Traps 2, 7, 24, 33, 45: whatever the database and the role set, all our sessions are alike, those of the replication too.
+// Traps 2, 7, 24, 33, 45 and 48: whatever the database and the role set, all our sessions are alike, those of the replication too.
 func TestOurSessionsAreAllAlike(t *testing.T) {
 	t.Parallel()
 	for _, major := range []int{15, 18} {

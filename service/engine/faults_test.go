@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,6 +26,8 @@ func wantFailure(t *testing.T, err error, code, text string) {
 	}
 }
 
+// Traps 16 to 18: rows without a key, keys that change, large values that are not sent. Trap 28: a unique constraint that is
+// broken until the end. Trap 34: TRUNCATE. Trap 39: what was taken back.
 func TestChangesOfEveryKind(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
@@ -92,6 +95,7 @@ func TestChangesOfEveryKind(t *testing.T) {
 	p.checkEqual(t)
 }
 
+// Traps 23 and 25: a worker goes on exactly where the one before was stopped, whenever that was.
 func TestAnotherWorkerGoesOn(t *testing.T) {
 	t.Parallel()
 	const rows = 3000
@@ -119,6 +123,7 @@ func TestAnotherWorkerGoesOn(t *testing.T) {
 	p.checkEqual(t)
 }
 
+// Trap 26: two workers at once.
 func TestTheOlderOfTwoWorkersIsFenced(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
@@ -165,6 +170,7 @@ func ownServers(t *testing.T) (p *pair, source, target *postgres.Cluster) {
 	return p, source, target
 }
 
+// Traps 23 to 25: nothing is lost and nothing comes twice when a server crashes. Trap 27: tables are described again.
 func TestServersThatCrash(t *testing.T) {
 	t.Parallel()
 	p, source, target := ownServers(t)
@@ -200,19 +206,22 @@ func TestServersThatCrash(t *testing.T) {
 	p.checkEqual(t)
 }
 
+// Traps 20 and 21: a new table, a new partition and another name of a table are not overlooked. Trap 27: nor is another type.
 func TestAChangedSchemaEndsTheReplication(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ sql, names string }{
 		"column added":   {`ALTER TABLE a ADD COLUMN w int DEFAULT 7; INSERT INTO a VALUES (2, 3, 4)`, "public.a"},
 		"column retyped": {`ALTER TABLE a ALTER v TYPE bigint; INSERT INTO a VALUES (2, 3)`, "public.a"},
 		"table renamed":  {`ALTER TABLE a RENAME TO c; INSERT INTO c VALUES (2, 3)`, "public.a"},
+		"table moved":    {`CREATE SCHEMA s; ALTER TABLE a SET SCHEMA s; INSERT INTO s.a VALUES (2, 3)`, "public.a"},
+		"partition":      {`CREATE TABLE d PARTITION OF parted FOR VALUES IN (1); INSERT INTO parted VALUES (1)`, "public.d"},
 		"table added":    {`CREATE TABLE d (id int)`, "public.d"},
 		"key added":      {`CREATE UNIQUE INDEX late ON a (v)`, "public.late"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := newPair(t)
-			execute(t, p.source, `CREATE TABLE a (id int PRIMARY KEY, v int); INSERT INTO a VALUES (1, 1)`)
+			execute(t, p.source, `CREATE TABLE a (id int PRIMARY KEY, v int); INSERT INTO a VALUES (1, 1); CREATE TABLE parted (id int) PARTITION BY LIST (id)`)
 			r := p.run(t)
 			r.waitInSync(t)
 			execute(t, p.source, c.sql)
@@ -232,6 +241,7 @@ func TestAChangedSchemaEndsTheReplication(t *testing.T) {
 	}
 }
 
+// Trap 61: everything carries the migration's name, and nothing else is touched.
 func TestCleanTargetRemovesOnlyWhatTheReplicationMade(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
@@ -268,6 +278,7 @@ func (p *pair) holdTable(t *testing.T) pgx.Tx {
 	return tx
 }
 
+// Trap 45: only the lock on a table proves that nobody writes to it.
 func TestASessionThatHoldsATableStopsTheFinalizationOnly(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
@@ -292,6 +303,7 @@ func TestASessionThatHoldsATableStopsTheFinalizationOnly(t *testing.T) {
 	p.checkEqual(t)
 }
 
+// Trap 54: whatever ends a finalization early gives the source back.
 func TestACancelledFinalizationGivesTheSourceBack(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
@@ -314,6 +326,7 @@ func TestACancelledFinalizationGivesTheSourceBack(t *testing.T) {
 	r.finalize(t)
 }
 
+// Trap 54: what a dead worker left fenced is given back. Trap 55: after the end nothing can be applied any more.
 func TestAWorkerThatDiesInTheFinalizationLeavesNoFence(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
@@ -330,6 +343,9 @@ func TestAWorkerThatDiesInTheFinalizationLeavesNoFence(t *testing.T) {
 	r.waitInSync(t)
 	execute(t, p.source, `INSERT INTO a VALUES (1)`)
 	r.finalize(t)
+	if slots := query(t, p.source, `SELECT slot_name::text FROM pg_replication_slots WHERE database = current_database()`); slots != "" {
+		t.Errorf("the slot %s of a finished migration is left", slots)
+	}
 	// The fence of a finished migration stays until it is deleted.
 	p.migration.Epoch++
 	p.migration.Opened = true
@@ -350,6 +366,7 @@ func TestAWorkerThatDiesInTheFinalizationLeavesNoFence(t *testing.T) {
 	p.checkEqual(t) // clean_target has not touched the migrated database
 }
 
+// Trap 40: a slot that is gone, as after a failover, ends the replication. Another one would leave a gap.
 func TestALostSlotIsNamed(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
@@ -375,6 +392,7 @@ func TestALostSlotIsNamed(t *testing.T) {
 	wantFailure(t, p.run(t).ended(t), engine.CodeSlotLost, slot)
 }
 
+// Trap 62: a login may end its own sessions only as itself.
 // A service key's login is often only a member of the role that owns everything, and set to it.
 func TestLoginsThatAreMembersOfTheOwner(t *testing.T) {
 	t.Parallel()
@@ -436,6 +454,7 @@ func TestACriticalIssueEndsTheReplicationBeforeAnythingIsChanged(t *testing.T) {
 	}
 }
 
+// Trap 1: what is truncated after the snapshot cannot be copied from it.
 // A table that is truncated all the time does not keep the others from being copied: it alone waits for another snapshot.
 func TestATableTruncatedAgainAndAgain(t *testing.T) {
 	t.Parallel()
@@ -462,4 +481,70 @@ func TestATableTruncatedAgainAndAgain(t *testing.T) {
 	if slots := query(t, p.source, `SELECT count(*) FROM pg_replication_slots WHERE slot_name ~ 'pgmig_`+p.migration.ID+`'`); slots != "0" {
 		t.Errorf("%s slots are left", slots)
 	}
+}
+
+// Trap 34: PostgreSQL 10 does not publish TRUNCATE, so that all is compared in the end. Trap 59: there a floating-point number
+// has another text.
+func TestAVersionThatDoesNotPublishTruncate(t *testing.T) {
+	t.Parallel()
+	p := newPairOf(t, 10, targetMajor)
+	execute(t, p.source, `CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 100);
+		CREATE TABLE numbers (id int PRIMARY KEY, n float8, m real); INSERT INTO numbers SELECT i, i / 7.0, i / 7.0 FROM generate_series(1, 100) AS i`)
+	r := p.run(t)
+	r.waitValidated(t)
+	execute(t, p.source, `TRUNCATE a`)
+	wantFailure(t, r.Finalize(t.Context(), never), engine.CodeVerificationFailed, "public.a (0 rows on the source, 100 on the target")
+	r.waitValidated(t)
+	r.finalize(t)
+	if rows := query(t, p.target, `SELECT count(*)::text FROM a`); rows != "0" {
+		t.Errorf("the target has %s rows of a truncated table", rows)
+	}
+}
+
+// Trap 63: service keys are renewed while a migration runs. No connection string is kept on either side.
+func TestAPasswordThatIsChanged(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	execute(t, p.source, `CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)`)
+	var mu sync.Mutex
+	p.migration.Databases = func(context.Context) (engine.Database, engine.Database, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return database(p.source), database(p.target), nil
+	}
+	r := p.run(t)
+	r.waitInSync(t)
+	mu.Lock()
+	for major, login := range map[int]*postgres.Login{sourceMajor: &p.source, targetMajor: &p.target} {
+		login.Password = "changed"
+		sql := fmt.Sprintf(`ALTER ROLE %s PASSWORD 'changed'; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '%s'`, pgx.Identifier{login.User}.Sanitize(), login.User)
+		if err := postgres.ForTest(t, major).Exec(t.Context(), "postgres", sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mu.Unlock()
+	execute(t, p.source, `INSERT INTO a VALUES (1)`)
+	r.waitFor(t, "the row is there", func(engine.Progress) bool { return query(t, p.target, `SELECT count(*)::text FROM a`) == "1" })
+	if subscriptions := query(t, p.target, `SELECT count(*)::text FROM pg_stat_subscription`); subscriptions != "0" {
+		t.Errorf("the target has %s subscriptions", subscriptions)
+	}
+	r.waitInSync(t)
+	r.finalize(t)
+}
+
+// Trap 4: a slot waits for every write transaction of the server. The wait has a limit.
+func TestATransactionThatKeepsTheSlotWaiting(t *testing.T) {
+	t.Parallel()
+	p, source, _ := ownServers(t)
+	p.engine.Settings.SlotWait = time.Second
+	execute(t, p.source, `CREATE TABLE a (id int PRIMARY KEY)`)
+	tx, err := connect(t, source.URL(p.source.Database)).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `INSERT INTO a VALUES (1)`); err != nil {
+		t.Fatal(err)
+	}
+	wantFailure(t, p.run(t).ended(t), engine.CodeTimeout, "a write transaction on the source does not end")
+	_ = tx.Rollback(t.Context())
 }

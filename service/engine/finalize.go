@@ -358,6 +358,9 @@ func (f *finalization) copyDeferred(ctx context.Context) error {
 			if _, err := snapshot.Table(ctx, f.source, tx, t, &s.copied); err != nil {
 				return err
 			}
+			if _, err := tx.Exec(ctx, "ANALYZE "+t.SQLName()); err != nil { // until now it was empty
+				return fmt.Errorf("gathering statistics of table %s on the target: %w", t, err)
+			}
 			return f.ledger.CheckEpoch(ctx, tx)
 		})
 		if err != nil {

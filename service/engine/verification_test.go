@@ -104,6 +104,7 @@ func (s *stalls) WithAttrs(a []slog.Attr) slog.Handler {
 	return s
 }
 
+// Trap 56: both sides are compared as of the same position, or rows that are only under way would look different.
 func TestOnlineVerificationFindsNoDifferenceWhileWritersWork(t *testing.T) {
 	t.Parallel()
 	const rows = 3000
@@ -207,6 +208,7 @@ func TestAFinalizationComparesBeforeTheFence(t *testing.T) {
 	p.checkEqual(t)
 }
 
+// Trap 60: every row is compared, not some of them and not their number.
 func TestADifferenceUnderTheFence(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
@@ -361,6 +363,7 @@ func TestAWorkerThatDiesWhileItCompares(t *testing.T) {
 	p.checkEqual(t)
 }
 
+// Trap 54: a fence that cannot be lifted at once is lifted as soon as the source is back.
 // The source counts as fenced until it is known to be writable again.
 func TestAFenceThatCannotBeLiftedYetIsCounted(t *testing.T) {
 	t.Parallel()
@@ -407,6 +410,7 @@ func TestAFenceThatCannotBeLiftedYetIsCounted(t *testing.T) {
 	r.finalize(t)
 }
 
+// Trap 4: a later snapshot waits for write transactions, too.
 // A table that is to be copied again needs a new snapshot, which may have to wait longer than anything else is waited for.
 func TestCopyingAgainWaitsForALongTransaction(t *testing.T) {
 	t.Parallel()

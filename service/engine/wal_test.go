@@ -12,6 +12,8 @@ import (
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
 )
 
+// Trap 41: WAL that the source has removed ends the replication, by name.
+//
 // TestWALIsWatchedDuringTheCopy holds a copy while the source writes more and more WAL that nobody fetches.
 func TestWALIsWatchedDuringTheCopy(t *testing.T) {
 	t.Parallel()

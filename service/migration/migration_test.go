@@ -284,6 +284,7 @@ func TestAWholeMigration(t *testing.T) {
 	}
 }
 
+// Trap 55: what is finished is not begun again.
 func TestAFinalizationThatSucceededIsNotBegunAgain(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
@@ -390,6 +391,7 @@ func TestDeletingARunningReplicationStopsItFirst(t *testing.T) {
 	_ = f
 }
 
+// Trap 61: a removal that fails is tried again.
 func TestARemovalIsTriedUntilItSucceeds(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
@@ -600,6 +602,7 @@ func TestNobodyElseLearnsOfAMigration(t *testing.T) {
 	}
 }
 
+// Trap 63: the credentials of a running migration are those of the newest request.
 func TestFreshCredentialsReachTheEngine(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)

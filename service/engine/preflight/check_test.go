@@ -170,6 +170,7 @@ type trigger struct {
 	names                    []string
 }
 
+// Trap 7: S13. Trap 19: S22, S52. Trap 31: S51. Trap 43: S54. Trap 46: S84. Trap 53: T08.
 func TestFindings(t *testing.T) {
 	const c, w = preflight.Critical, preflight.Warning
 	for _, test := range []trigger{
@@ -298,6 +299,7 @@ func (p *pair) wants(t *testing.T, want trigger) {
 	}
 }
 
+// Trap 10: an encoding that holds other bytes than the target's.
 func TestUnusualEncoding(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, 15, 18)
@@ -406,6 +408,7 @@ func TestLoginWithoutReplication(t *testing.T) {
 	}
 }
 
+// Trap 3: a snapshot is known to one server only.
 func TestReplicationThroughPooler(t *testing.T) {
 	p := newPair(t, 15, 18)
 	second := p.cluster.NewDatabase(t, true)
@@ -419,6 +422,7 @@ func TestReplicationThroughPooler(t *testing.T) {
 	p.wants(t, trigger{id: "S71", text: "Source address leads to several servers or to a connection pool (snapshot not found)", severity: preflight.Critical})
 }
 
+// Trap 4: a slot waits for every write transaction.
 func TestSlotThatTakesTooLong(t *testing.T) {
 	t.Parallel()
 	cluster := ownCluster(t, 18, nil)
@@ -443,6 +447,7 @@ func ownCluster(t *testing.T, major int, settings map[string]string) *postgres.C
 	return cluster
 }
 
+// Traps 35, 39 and 41: S28, S29, S26 and S27 name what cuts or loses the replication later.
 func TestSettingsOfTheServer(t *testing.T) {
 	for name, test := range map[string]struct {
 		settings map[string]string
@@ -507,6 +512,7 @@ func TestStandby(t *testing.T) {
 	p.wants(t, trigger{id: "T03", text: "Target database is read-only", severity: preflight.Critical})
 }
 
+// Traps 4 and 37: a prepared transaction keeps a slot waiting for ever.
 func TestPreparedTransaction(t *testing.T) {
 	t.Parallel()
 	cluster := ownCluster(t, 15, nil) // it keeps slots of the whole cluster waiting

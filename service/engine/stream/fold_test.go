@@ -184,6 +184,8 @@ func expected(err error) error {
 	return err
 }
 
+// Trap 16: keyless rows. Trap 17: keys that change. Trap 18: large values. Trap 27: another order of columns on the target.
+// Trap 28: deferrable and immediate unique values that move. Trap 32: NULL, the empty text and what was not sent. Trap 39: savepoints.
 func TestAnyChangesArriveAsTheyWereMade(t *testing.T) {
 	t.Parallel()
 	rounds := 25
@@ -240,6 +242,7 @@ func (r *route) script(t *testing.T, statements ...string) *running {
 // padding makes a window worth folding.
 const padding = `INSERT INTO padding SELECT generate_series(1, 100)`
 
+// Traps 17, 18 and 34: keys, large values and TRUNCATE among changes that are applied together.
 func TestChangesOfTheSameRowAreFolded(t *testing.T) {
 	t.Parallel()
 	const schema = `CREATE TABLE padding (i int); CREATE TABLE a (id int PRIMARY KEY, v int, big text, u int UNIQUE);
