@@ -483,22 +483,16 @@ func TestATableTruncatedAgainAndAgain(t *testing.T) {
 	}
 }
 
-// Trap 34: PostgreSQL 10 does not publish TRUNCATE, so that all is compared in the end. Trap 59: there a floating-point number
-// has another text.
-func TestAVersionThatDoesNotPublishTruncate(t *testing.T) {
+// Trap 59: before PostgreSQL 12 a floating-point number has another text.
+func TestNumbersOfAnOlderVersionAreTakenForEqual(t *testing.T) {
 	t.Parallel()
 	p := newPairOf(t, 10, targetMajor)
-	execute(t, p.source, `CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 100);
-		CREATE TABLE numbers (id int PRIMARY KEY, n float8, m real); INSERT INTO numbers SELECT i, i / 7.0, i / 7.0 FROM generate_series(1, 100) AS i`)
+	execute(t, p.source, `CREATE TABLE numbers (id int PRIMARY KEY, n float8, m real); INSERT INTO numbers SELECT i, i / 7.0, i / 7.0 FROM generate_series(1, 100) AS i`)
 	r := p.run(t)
 	r.waitValidated(t)
-	execute(t, p.source, `TRUNCATE a`)
-	wantFailure(t, r.Finalize(t.Context(), never), engine.CodeVerificationFailed, "public.a (0 rows on the source, 100 on the target")
-	r.waitValidated(t)
+	execute(t, p.source, `UPDATE numbers SET n = n / 3, m = m / 3`)
+	r.waitInSync(t)
 	r.finalize(t)
-	if rows := query(t, p.target, `SELECT count(*)::text FROM a`); rows != "0" {
-		t.Errorf("the target has %s rows of a truncated table", rows)
-	}
 }
 
 // Trap 63: service keys are renewed while a migration runs. No connection string is kept on either side.

@@ -159,6 +159,8 @@ func TestMatrixOfRefusals(t *testing.T) {
 	}
 }
 
+// Trap 34: PostgreSQL 10 does not publish TRUNCATE.
+//
 // TestMatrixOfTruncates empties a table again and again on a source that does not tell so in its stream. It is copied again
 // each time, and nobody is blamed.
 func TestMatrixOfTruncates(t *testing.T) {

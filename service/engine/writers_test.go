@@ -58,6 +58,15 @@ func TestNoAcknowledgedWriteIsLostInTheFinalization(t *testing.T) {
 		})
 	}
 	time.Sleep(300 * time.Millisecond)
+	// The target is behind when the locks stand: what says that it is not any more is our own marker, not a position.
+	behind, err := connect(t, p.target.URL()).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := behind.Exec(t.Context(), `LOCK TABLE a IN SHARE MODE`); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(5*time.Second, func() { _ = behind.Rollback(context.Background()) })
 	r.finalize(t)
 	done := make(chan struct{})
 	go func() { group.Wait(); close(done) }()
