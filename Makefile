@@ -67,7 +67,7 @@ release: $(BIN)/cyclonedx-gomod ## build the files of a release into .build/rele
 
 .PHONY: bench
 bench: ## move databases with ours and with other tools, side by side; FLAGS='-runs 1 -parts copy' chooses
-	go build -o $(BIN)/benchmarks ./benchmarks
+	go build -buildvcs=true -o $(BIN)/benchmarks ./benchmarks
 	$(BIN)/benchmarks $(FLAGS)
 
 .PHONY: bench-plugin
