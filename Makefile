@@ -41,6 +41,11 @@ test-matrix: ## migrate all kinds of objects between versions 10 to 18; PAIRS='1
 	@fixtures/postgres/install.sh 10 11 12 13 14 15 16 17 18 >/dev/null
 	@go -C service/engine test -timeout $(TIMEOUT) -run '^TestMatrix' -parallel 2 -pairs '$(or $(PAIRS),all)'
 
+.PHONY: soak
+soak: ## migrate random databases while sessions write at random; SECONDS=120 SEEDS=1 SEED=7 choose
+	@fixtures/postgres/install.sh $(POSTGRES) >/dev/null
+	@go -C service/engine test -timeout 24h -v -run '^TestSoak$$' -soak $(or $(SECONDS),120)s -seeds $(or $(SEEDS),20) -seed $(or $(SEED),$$(date +%s)) | grep -v ' level='
+
 .PHONY: lint
 lint: $(BIN)/golangci-lint $(BIN)/oapi-codegen $(BIN)/govulncheck ## check style, house rules, generated code and known vulnerabilities
 	$(BIN)/golangci-lint run

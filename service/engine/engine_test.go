@@ -250,22 +250,29 @@ func (p *pair) checkEqual(t *testing.T) {
 	}
 }
 
-// diff gives the lines that only one side has, some of them.
+// diff gives the lines that one side has more often than the other, some of them, shortened.
 func diff(a, b string) string {
+	surplus := map[string]int{}
 	left, right := strings.Split(a, "\n"), strings.Split(b, "\n")
-	var out []string
 	for _, line := range left {
-		if !slices.Contains(right, line) {
-			out = append(out, "source: "+line)
-		}
+		surplus[line]++
 	}
 	for _, line := range right {
-		if !slices.Contains(left, line) {
-			out = append(out, "target: "+line)
-		}
+		surplus[line]--
 	}
-	if len(out) > 20 {
-		out = append(out[:20], "…")
+	const shown, width = 20, 500
+	var out []string
+	for _, line := range slices.Concat(left, right) {
+		if n := surplus[line]; n > 0 {
+			out = append(out, fmt.Sprintf("source: %.*s", width, line))
+		} else if n < 0 {
+			out = append(out, fmt.Sprintf("target: %.*s", width, line))
+		}
+		delete(surplus, line)
+	}
+	slices.Sort(out)
+	if len(out) > shown {
+		out = append(out[:shown], fmt.Sprintf("… and %d more", len(out)-shown))
 	}
 	return strings.Join(out, "\n")
 }

@@ -145,9 +145,16 @@ func TestTheOlderOfTwoWorkersIsFenced(t *testing.T) {
 // ownServers starts servers that a test may restart.
 func ownServers(t *testing.T) (p *pair, source, target *postgres.Cluster) {
 	t.Helper()
+	return startServers(t, postgres.Options{Durable: true})
+}
+
+// startServers starts servers with the options, whose version it chooses.
+func startServers(t *testing.T, options postgres.Options) (p *pair, source, target *postgres.Cluster) {
+	t.Helper()
 	p = &pair{engine: newEngine(t)}
 	start := func(major int, replication bool) (*postgres.Cluster, postgres.Login) {
-		c, err := postgres.Start(t.Context(), postgres.Options{Major: major, Durable: true})
+		options.Major = major
+		c, err := postgres.Start(t.Context(), options)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -75,7 +75,9 @@ func (r *running) wantWarning(t *testing.T, texts ...string) {
 func (p *pair) restart(t *testing.T, r *running) *running {
 	t.Helper()
 	r.stop()
-	_ = r.ended(t)
+	if err := r.ended(t); !errors.Is(err, context.Canceled) {
+		t.Fatalf("worker %d ended with %v", p.migration.Epoch, err)
+	}
 	p.migration.Epoch++
 	return p.run(t)
 }
