@@ -95,7 +95,8 @@ func transientConnection(err error) bool {
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) ||
 		strings.Contains(err.Error(), "conn closed") || strings.Contains(err.Error(), "conn busy") ||
-		strings.Contains(err.Error(), "the source ended the stream")
+		strings.Contains(err.Error(), "the source ended the stream") ||
+		strings.Contains(err.Error(), "deadlock detected") // pg_dump, which locks all tables at once, gives no SQLSTATE
 }
 
 // unreachable makes the Failure of a database that did not come back.

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pglogrepl"
@@ -118,9 +119,14 @@ func (r *Replication) compare(ctx context.Context, c comparison, tables []catalo
 	}
 	r.mu.Unlock()
 	difference := &differenceError{}
+	var rewritten error
 	err := c.sides.Compare(ctx, c.source, c.target, tables, r.engine.Settings.CopyWorkers, func(result verify.Result) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
+		if result.Rewritten {
+			rewritten = fmt.Errorf("table %s was truncated or rewritten while it was compared", result.Table)
+			return
+		}
 		delete(before, result.Table.OID)
 		s := r.tables[result.Table.OID]
 		if result.Equal() {
@@ -144,5 +150,5 @@ func (r *Replication) compare(ctx context.Context, c comparison, tables []catalo
 	case err != nil:
 		return err
 	}
-	return nil
+	return rewritten
 }

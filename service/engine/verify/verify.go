@@ -73,6 +73,8 @@ type Result struct {
 	Table          catalog.Table
 	Source, Target Content
 	Difference     *Difference // nil when the sides are equal
+	// Rewritten says that nothing was learnt: the table was truncated or rewritten after the snapshots, which hide no TRUNCATE.
+	Rewritten bool
 }
 
 // Equal says that both sides hold the same rows.
@@ -133,6 +135,9 @@ func (s Sides) compareQueue(ctx context.Context, source, target Dial, queue <-ch
 			return s.Content(ctx, conn, t)
 		})
 		if err == nil && !r.Equal() {
+			r.Rewritten, err = rewritten(ctx, from, to, t)
+		}
+		if err == nil && !r.Equal() && !r.Rewritten {
 			r.Difference, err = s.difference(ctx, from, to, t, max(r.Source.Rows, r.Target.Rows))
 		}
 		if err != nil {
@@ -141,6 +146,23 @@ func (s Sides) compareQueue(ctx context.Context, source, target Dial, queue <-ch
 		results <- r
 	}
 	return nil
+}
+
+// Queries see the catalog of the snapshot, functions that of now.
+const rewrittenSQL = `
+SELECT relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(oid)
+FROM pg_catalog.pg_class
+WHERE oid = $1::text::pg_catalog.regclass`
+
+// rewritten says whether the table is another file on one of the sides than in its session's snapshot.
+func rewritten(ctx context.Context, source, target *pgx.Conn, t catalog.Table) (bool, error) {
+	left, right, err := onBoth(ctx, source, target, func(ctx context.Context, conn *pgx.Conn) (is bool, err error) {
+		if err := conn.QueryRow(ctx, rewrittenSQL, t.SQLName()).Scan(&is); err != nil {
+			return false, fmt.Errorf("looking whether table %s was rewritten: %w", t, err)
+		}
+		return is, nil
+	})
+	return left || right, err
 }
 
 func (s Sides) open(ctx context.Context, dial Dial) (*pgx.Conn, error) {
