@@ -46,6 +46,11 @@ soak: ## migrate random databases while sessions write at random; SECONDS=120 SE
 	@fixtures/postgres/install.sh $(POSTGRES) >/dev/null
 	@go -C service/engine test -timeout 24h -v -run '^TestSoak$$' -soak $(or $(SECONDS),120)s -seeds $(or $(SEEDS),20) -seed $(or $(SEED),$$(date +%s)) | grep -v ' level='
 
+.PHONY: test-large
+test-large: ## migrate a database of 10,000 tables and show what each phase takes; TABLES=1000 makes fewer
+	@fixtures/postgres/install.sh $(POSTGRES) >/dev/null
+	@go -C service/engine test -timeout 2h -v -run '^TestManyTables$$' -tables $(or $(TABLES),10000) | grep -v ' level='
+
 .PHONY: lint
 lint: $(BIN)/golangci-lint $(BIN)/oapi-codegen $(BIN)/govulncheck ## check style, house rules, generated code and known vulnerabilities
 	$(BIN)/golangci-lint run
