@@ -311,7 +311,7 @@ func TestCtrlC(t *testing.T) {
 		text <- all.String()
 	}()
 	waitFor(t, "a second look", func() bool { return api.Asked("GET /v1/replication") > 1 }) // the spinner turns by then
-	if _, err := terminal.Write([]byte{3}); err != nil { // Ctrl-C
+	if _, err := terminal.Write([]byte{3}); err != nil {                                     // Ctrl-C
 		t.Fatal(err)
 	}
 	if err := command.Wait(); err == nil {
