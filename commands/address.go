@@ -137,10 +137,10 @@ func sameDomain(text, cfAPI string) bool {
 }
 
 // migrations makes a client of the migration API.
-func (i *invocation) migrations(a *address) (*client.Migrations, error) {
+func (i *invocation) migrations(a *address, tokens client.TokenSource) (*client.Migrations, error) {
 	options := client.Options{
 		URL:               a.url,
-		Tokens:            i.Session,
+		Tokens:            tokens,
 		UserAgent:         i.UserAgent,
 		SkipSSLValidation: a.skipSSLValidation,
 		Trace:             i.Trace,

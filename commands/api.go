@@ -107,7 +107,7 @@ func (o *apiOptions) save(i *invocation) error {
 		if err != nil {
 			return caFailure(i.Program, err)
 		}
-		if _, err := i.migrations(&address{url: u, caCert: path}); err != nil {
+		if _, err := i.migrations(&address{url: u, caCert: path}, i.Session); err != nil {
 			return err
 		}
 	}

@@ -66,6 +66,15 @@ type migration struct {
 
 // migration finds out which migration a command is about, before anything is sent.
 func (i *invocation) migration(ctx context.Context) (*migration, error) {
+	tokens := askEarly(ctx, i.Session, i.Clock)
+	m, err := i.findMigration(ctx, tokens)
+	if err != nil {
+		tokens.settle()
+	}
+	return m, err
+}
+
+func (i *invocation) findMigration(ctx context.Context, tokens client.TokenSource) (*migration, error) {
 	if err := i.needSpace(ctx); err != nil {
 		return nil, err
 	}
@@ -77,7 +86,7 @@ func (i *invocation) migration(ctx context.Context) (*migration, error) {
 	if err != nil {
 		return nil, err
 	}
-	calls, err := i.migrations(found)
+	calls, err := i.migrations(found, tokens)
 	if err != nil {
 		return nil, err
 	}
