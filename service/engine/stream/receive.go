@@ -18,8 +18,9 @@ import (
 )
 
 const (
-	// statusInterval is well below the source's wal_sender_timeout, 60 s unless somebody changed it.
-	statusInterval = 5 * time.Second
+	// statusInterval is how often the source is told what it may forget. It is far below the source's wal_sender_timeout, 60 s unless
+	// somebody changed it.
+	statusInterval = time.Second
 	// budgetBytes bounds what is in memory, from the source's socket until the target has taken it. Only a single change that is
 	// larger comes on top, alone.
 	budgetBytes = 24 << 20
@@ -28,8 +29,8 @@ const (
 	// slabChanges is the number of changes that are handed to the apply at once, if so many are there.
 	slabChanges = 500
 	// pause is how long the receiver lets the source go on when it has read everything. The source sends every change on its own,
-	// and to wake up for each would cost more than all the rest.
-	pause = time.Millisecond
+	// and to wake up for each would cost both more than all the rest.
+	pause = 10 * time.Millisecond
 
 	// What a change takes in memory beside its message, about.
 	changeBytes, columnBytes = 300, 40
@@ -58,6 +59,7 @@ func (r *receiver) run(ctx context.Context, slot string) error {
 	if err := r.start(slot); err != nil {
 		return errors.Join(ctx.Err(), fmt.Errorf("starting to read replication slot %s: %w", slot, err))
 	}
+	defer r.lastStatus()
 	for {
 		if !time.Now().Before(r.due) {
 			if err := r.sendStatus(ctx); err != nil {
@@ -79,7 +81,9 @@ func (r *receiver) run(ctx context.Context, slot string) error {
 			return err
 		}
 		if !r.in.ready() {
+			nudgeAt(r.in.conn, wireBlock)
 			time.Sleep(pause)
+			nudgeAt(r.in.conn, 1)
 		}
 	}
 }
@@ -254,6 +258,14 @@ func (r *receiver) put(ctx context.Context, slab []*change) error {
 			}
 		}
 	}
+}
+
+// lastStatus saves the source from sending again what the target has, if the connection still works.
+func (r *receiver) lastStatus() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = r.in.conn.SetWriteDeadline(time.Now().Add(time.Second))
+	_ = r.sendStatus(ctx)
 }
 
 // sendStatus also sets the time until which reading waits at most.

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package stream
+
+import "net"
+
+func nudgeAt(net.Conn, int) {}
