@@ -59,7 +59,7 @@ func (r *receiver) run(ctx context.Context, slot string) error {
 	if err := r.start(slot); err != nil {
 		return errors.Join(ctx.Err(), fmt.Errorf("starting to read replication slot %s: %w", slot, err))
 	}
-	defer r.lastStatus()
+	defer r.lastStatus(ctx)
 	for {
 		if !time.Now().Before(r.due) {
 			if err := r.sendStatus(ctx); err != nil {
@@ -261,8 +261,8 @@ func (r *receiver) put(ctx context.Context, slab []*change) error {
 }
 
 // lastStatus saves the source from sending again what the target has, if the connection still works.
-func (r *receiver) lastStatus() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+func (r *receiver) lastStatus(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	_ = r.in.conn.SetWriteDeadline(time.Now().Add(time.Second))
 	_ = r.sendStatus(ctx)
