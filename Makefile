@@ -15,6 +15,8 @@ SERVICE := $(BIN)/pg-migrate-service
 # The servers that tests and the demo use.
 POSTGRES := 15 18
 TIMEOUT  ?= 30m
+# How long each fuzz target runs.
+FUZZTIME ?= 1m
 
 # Go itself knows best what has changed.
 .PHONY: help
@@ -51,6 +53,13 @@ test-large: ## migrate a database of 10,000 tables and show what each phase take
 	@fixtures/postgres/install.sh $(POSTGRES) >/dev/null
 	@go -C service/engine test -timeout 2h -v -run '^TestManyTables$$' -tables $(or $(TABLES),10000) | grep -v ' level='
 
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (1m)
+	@grep -r --include='*_test.go' -o '^func Fuzz[A-Za-z]*' . | while IFS=: read -r file target; do \
+		echo "$$file: $${target#func }"; \
+		go test "$$(dirname "$$file")" -run '^$$' -fuzz "^$${target#func }\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s </dev/null; \
+	done
+
 .PHONY: lint
 lint: $(BIN)/golangci-lint $(BIN)/oapi-codegen $(BIN)/govulncheck ## check style, house rules, generated code and known vulnerabilities
 	$(BIN)/golangci-lint run
@@ -79,6 +88,11 @@ release: $(BIN)/cyclonedx-gomod ## build the files of a release into .build/rele
 bench: ## move databases with ours and with other tools, side by side; FLAGS='-runs 1 -parts copy' chooses
 	go build -buildvcs=true -o $(BIN)/benchmarks ./benchmarks
 	$(BIN)/benchmarks $(FLAGS)
+
+.PHONY: bench-apply
+bench-apply: ## measure how quickly a backlog of changes is applied, by turns with a native subscription, 4 rounds
+	@fixtures/postgres/install.sh 15 >/dev/null
+	go test ./service/engine/stream -run '^$$' -bench Backlog -benchtime 4x -v
 
 .PHONY: bench-plugin
 bench-plugin: ## measure what the plugin adds to an empty plugin and the service's answer, medians of 20 runs
