@@ -29,7 +29,7 @@ const (
 	// slabChanges is the number of changes that are handed to the apply at once, if so many are there.
 	slabChanges = 500
 	// pause is how long the receiver lets the source go on when it has read everything. The source sends every change on its own,
-	// and to wake up for each would cost both more than all the rest.
+	// and to wake up for each would cost more than all the rest.
 	pause = 10 * time.Millisecond
 
 	// What a change takes in memory beside its message, about.
