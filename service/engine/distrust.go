@@ -78,10 +78,16 @@ func (r *Replication) copyAgain(ctx context.Context, target *pgx.Conn, cause err
 			if t.deferred {
 				continue
 			}
-			switch times, err := r.ledger.CopyAgain(ctx, tx, t.oid, !t.natural); {
+			if t.natural {
+				if err := r.needsSnapshot(ctx, tx, t.oid); err != nil {
+					return err
+				}
+				continue
+			}
+			switch times, err := r.ledger.CopyAgain(ctx, tx, t.oid); {
 			case err != nil:
 				return err
-			case times > 1 && !t.natural:
+			case times > 1:
 				return &Failure{
 					Code:    CodeDivergence,
 					Message: "The target is not what the source was, for the second time, although the table was copied again: " + t.why,
@@ -100,6 +106,24 @@ func (r *Replication) copyAgain(ctx context.Context, target *pgx.Conn, cause err
 		r.warn("The target was not what the source was, and the table is copied again: " + t.why)
 	}
 	return fmt.Errorf("%w: %w", errCopyAgain, cause)
+}
+
+// rewrittenLimit is how many snapshots are taken in vain for a table that is truncated or rewritten all the time. Then it is
+// copied under the fence, where nobody can do that.
+const rewrittenLimit = 10
+
+// needsSnapshot records, in a transaction, that a table was truncated or rewritten.
+func (r *Replication) needsSnapshot(ctx context.Context, tx pgx.Tx, oid uint32) error {
+	deferred, err := r.ledger.Rewritten(ctx, tx, oid, rewrittenLimit)
+	if err != nil || !deferred {
+		return err
+	}
+	r.mu.Lock()
+	table := r.tables[oid].table
+	r.mu.Unlock()
+	r.log.Warn("a table is deferred", "table", table.String(), "rewritten", rewrittenLimit)
+	r.warn(fmt.Sprintf("Table %s is truncated or rewritten all the time. It is copied in the finalization, while writers are kept off", table))
+	return nil
 }
 
 // tellsTruncates is the first version of which the stream tells that a table was truncated.

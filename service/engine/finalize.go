@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -338,7 +337,15 @@ func (f *finalization) copyDeferred(ctx context.Context) error {
 	if f.offline() {
 		return f.copyAll(ctx)
 	}
-	if !slices.ContainsFunc(f.live.tables, func(t catalog.Table) bool { return t.Unlogged }) {
+	f.mu.Lock()
+	deferred := map[uint32]*tableState{}
+	for oid, s := range f.tables {
+		if s.deferred {
+			deferred[oid] = s
+		}
+	}
+	f.mu.Unlock()
+	if len(deferred) == 0 {
 		return nil
 	}
 	tables, err := catalog.Tables(ctx, f.source) // with the filenodes of now, when nobody can change them any more
@@ -346,10 +353,8 @@ func (f *finalization) copyDeferred(ctx context.Context) error {
 		return err
 	}
 	for _, t := range tables {
-		f.mu.Lock()
-		s := f.tables[t.OID]
-		f.mu.Unlock()
-		if !t.Unlogged || s == nil {
+		s := deferred[t.OID]
+		if s == nil {
 			continue
 		}
 		s.copied.Rows.Store(0)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
+	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
@@ -29,6 +31,9 @@ const planSQL = `
 SELECT pg_catalog.set_config(name, CASE name WHEN 'plan_cache_mode' THEN 'force_generic_plan' ELSE 'off' END, false)
 FROM pg_catalog.pg_settings
 WHERE name IN ('enable_seqscan', 'enable_bitmapscan', 'plan_cache_mode')`
+
+// never is behind all changes: one to a table that is copied under the fence is left out.
+const never = pglogrepl.LSN(math.MaxUint64)
 
 const beatOIDSQL = `SELECT pg_catalog.to_regclass($1)::oid`
 
@@ -121,11 +126,13 @@ func (a *attempt) newApply(ctx context.Context) (*stream.Apply, []catalog.Table,
 	for _, e := range entries {
 		s := a.tables[e.OID]
 		tables = append(tables, s.table)
+		from := e.CopyLSN
 		if e.Deferred {
-			continue
+			from = never
+		} else {
+			s.phase = TableReplicating
 		}
-		s.phase = TableReplicating
-		apply.Tables[e.OID] = stream.Table{Table: s.table, From: e.CopyLSN, Counts: &s.changes}
+		apply.Tables[e.OID] = stream.Table{Table: s.table, From: from, Counts: &s.changes}
 	}
 	return apply, tables, nil
 }

@@ -264,6 +264,9 @@ func (t *transfer) copyParts(ctx context.Context) error {
 			t.log.Warn("a table waits for another snapshot", "error", err)
 			if !p.table.rewritten.Swap(true) {
 				t.rewritten <- err
+				if err := pgx.BeginFunc(ctx, target, func(tx pgx.Tx) error { return t.needsSnapshot(ctx, tx, p.table.oid) }); err != nil {
+					return err
+				}
 			}
 			continue
 		}

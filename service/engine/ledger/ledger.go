@@ -228,11 +228,25 @@ func (l Ledger) TableCopied(ctx context.Context, tx DB, oid uint32, lsn pglogrep
 	return l.CheckEpoch(ctx, tx)
 }
 
+// Rewritten records that the source truncated or rewrote a table, so that another snapshot is needed for its copy. A table
+// of which that happens limit times is deferred from then on.
+func (l Ledger) Rewritten(ctx context.Context, tx DB, oid uint32, limit int) (deferred bool, err error) {
+	const sql = `
+UPDATE _pgmig.tables
+SET copy_lsn = NULL, rows = 0, bytes = 0, rewritten = rewritten + 1, deferred = deferred OR rewritten + 1 >= $2
+WHERE relation = $1
+RETURNING deferred`
+	if err := tx.QueryRow(ctx, sql, oid, limit).Scan(&deferred); err != nil {
+		return false, fmt.Errorf("recording in the ledger that a table was rewritten: %w", err)
+	}
+	return deferred, l.CheckEpoch(ctx, tx)
+}
+
 // CopyAgain records, in a transaction that also sets StageCopying, that a table is to be copied again, and gives how often
-// that was so as far as it counts, this time included. The transaction has to be rolled back when it was too often.
-func (l Ledger) CopyAgain(ctx context.Context, tx DB, oid uint32, counts bool) (times int, err error) {
-	const sql = `UPDATE _pgmig.tables SET copy_lsn = NULL, rows = 0, bytes = 0, again = again + $2::bool::int WHERE relation = $1 RETURNING again`
-	if err := tx.QueryRow(ctx, sql, oid, counts).Scan(&times); err != nil {
+// that was so, this time included. The transaction has to be rolled back when it was too often.
+func (l Ledger) CopyAgain(ctx context.Context, tx DB, oid uint32) (times int, err error) {
+	const sql = `UPDATE _pgmig.tables SET copy_lsn = NULL, rows = 0, bytes = 0, again = again + 1 WHERE relation = $1 RETURNING again`
+	if err := tx.QueryRow(ctx, sql, oid).Scan(&times); err != nil {
 		return 0, fmt.Errorf("recording in the ledger that a table is to be copied again: %w", err)
 	}
 	return times, nil

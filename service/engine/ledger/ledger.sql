@@ -20,6 +20,7 @@ CREATE TABLE _pgmig.tables (
     deferred boolean NOT NULL,
     copy_lsn pg_lsn,
     again int NOT NULL DEFAULT 0, -- how often the table was found different from the source
+    rewritten int NOT NULL DEFAULT 0, -- how often the source truncated or rewrote it, so that its copy is of no use
     rows bigint NOT NULL DEFAULT 0,
     bytes bigint NOT NULL DEFAULT 0
 );
