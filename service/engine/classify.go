@@ -62,6 +62,14 @@ func classify(err error) *Failure {
 		if transientCode(pg.Code) {
 			return nil
 		}
+		if undecodable(pg) {
+			return &Failure{
+				Code:    CodeUndecodable,
+				Message: "PostgreSQL cannot decode the WAL of the source at this place, and no reader of the replication slot gets past it: " + err.Error(),
+				Hint:    startAgain + " Until the finalization, avoid TRUNCATE, and what else rewrites tables, on the source, above all in transactions with savepoints; DELETE instead is safe.",
+				Err:     err,
+			}
+		}
 		return &Failure{Code: CodeDatabase, Message: "A database refused a statement: " + err.Error(), Err: err, Hint: "Mend the cause, or ask the operator of the service. " + startAgain}
 	case transientConnection(err):
 		return nil
@@ -84,6 +92,13 @@ func transientCode(code string) bool {
 		return true
 	}
 	return false
+}
+
+// undecodable says whether the source fails in decoding a transaction. It looks for the table of a change in the catalog as of
+// that transaction and does not find its file there, which is a fault of PostgreSQL's that comes with TRUNCATE in transactions
+// that overlap. It fails in the same way each time it reads the slot.
+func undecodable(pg *pgconn.PgError) bool {
+	return pg.Code == "XX000" && (strings.HasPrefix(pg.Message, "could not map filenode ") || strings.HasPrefix(pg.Message, "could not map filenumber ")) // from 16 on
 }
 
 func transientConnection(err error) bool {

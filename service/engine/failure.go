@@ -19,6 +19,7 @@ const (
 	CodeUnreachable        = "DATABASE_UNREACHABLE"
 	CodeLoginRefused       = "LOGIN_REFUSED"
 	CodeSlotLost           = "SLOT_LOST"
+	CodeUndecodable        = "WAL_NOT_DECODABLE"
 	CodeSchemaCopy         = "SCHEMA_COPY"
 	CodeSchemaChanged      = "SCHEMA_CHANGED"
 	CodeDivergence         = "DIVERGENCE"
