@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-const lastTrap = 63
+const lastTrap = 64
 
 var (
 	trapRow  = regexp.MustCompile(`(?m)^\| (\d+) \| [^|]+ \| ([^|]+) \| ([^|]+) \|$`)

@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// The source fails in the same way each time: to try again would be to try for ever.
+// Trap 64: the source fails in the same way each time: to try again would be to try for ever.
 func TestWALThatCannotBeDecodedEndsTheReplication(t *testing.T) {
 	t.Parallel()
 	for message, code := range map[string]string{
