@@ -354,7 +354,7 @@ func (a *attempt) copySchema(ctx context.Context, from *base) error {
 // schemaFailure makes a Failure of an error that another attempt would only meet again.
 func schemaFailure(ctx context.Context, err error) error {
 	var pg *pgconn.PgError
-	if ctx.Err() != nil || (errors.As(err, &pg) && transientCode(pg.Code)) || (pg == nil && transientConnection(err)) {
+	if ctx.Err() != nil || (errors.As(err, &pg) && transientCode(pg.Code)) || (pg == nil && transientConnection(err)) || errors.Is(err, schema.ErrLockTableFull) {
 		return err
 	}
 	return &Failure{

@@ -13,6 +13,7 @@ import (
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/fence"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/largeobject"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/ledger"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/schema"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/snapshot"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/stream"
 )
@@ -42,6 +43,14 @@ func classify(err error) *Failure {
 		pg         *pgconn.PgError
 	)
 	switch {
+	case errors.Is(err, schema.ErrLockTableFull):
+		return lockTableFailure("source", err)
+	case errors.As(err, &pg) && lockTableFull(pg):
+		side := "target" // where the stream reads by itself what becomes of changes
+		if _, named, found := strings.Cut(pg.Hint, ofThe); found {
+			side = named
+		}
+		return lockTableFailure(side, err)
 	case errors.As(err, &difference):
 		return &Failure{Code: CodeVerificationFailed, Message: "The content of tables differs between source and target: " + difference.Error(), Err: err, Hint: "The source is writable. Make sure that nothing else writes to the target. Tables are copied again once: run 'cf pg-migrate create-finalization' again when 'cf pg-migrate replication' shows IN-SYNC."}
 	case errors.As(err, &refused):
@@ -75,6 +84,26 @@ func classify(err error) *Failure {
 		return nil
 	}
 	return &Failure{Code: CodeDatabase, Message: "The migration cannot go on: " + err.Error(), Err: err, Hint: startAgain}
+}
+
+// lockTableFull says that a server has no room for another lock. The SQLSTATE, out_of_memory, is also that of a want that
+// passes; this one comes again with every attempt, until the server is started with another setting, which its hint names
+// in every language.
+func lockTableFull(err *pgconn.PgError) bool {
+	return err.Code == "53200" && strings.Contains(err.Hint, schema.LockTableSetting)
+}
+
+// ofThe stands between setting and side in the hint that our sessions give to such an error.
+const ofThe = " of the "
+
+func lockTableFailure(side string, err error) *Failure {
+	return &Failure{
+		Code:    CodeLockTableFull,
+		Message: "The " + side + " has no room for more locks: " + err.Error(),
+		Err:     err,
+		Hint: "Have " + schema.LockTableSetting + ofThe + side + " raised; 'cf pg-migrate preflight-check' shows what is needed. " +
+			"Then run 'cf pg-migrate create-finalization' again, or, if the replication has failed, delete it with --clean-target and create it again.",
+	}
 }
 
 // transientCode says whether another attempt can help against a SQLSTATE (PostgreSQL manual, appendix A).

@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/schema"
 )
 
 // connectTimeout bounds one attempt to open a connection, name look-up and TLS included.
@@ -28,6 +30,7 @@ func (d Database) LogValue() slog.Value { return slog.StringValue(d.String()) }
 // endpoint opens connections to one database for one migration. It is safe for concurrent use.
 type endpoint struct {
 	database    Database
+	side        string // "source" or "target", for people
 	application string // application_name of every session, so that an operator knows whose they are
 }
 
@@ -73,6 +76,13 @@ func (e endpoint) config() (*pgx.ConnConfig, error) {
 	config.ConnectTimeout = connectTimeout
 	config.RuntimeParams = e.sessionParameters()
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	onError := config.OnPgError
+	config.OnPgError = func(conn *pgconn.PgConn, refused *pgconn.PgError) bool {
+		if lockTableFull(refused) {
+			refused.Hint = schema.LockTableSetting + ofThe + e.side // it does not say which of the two it is
+		}
+		return onError(conn, refused)
+	}
 	e.addRoots(config.TLSConfig)
 	for _, fallback := range config.Fallbacks {
 		fallback.Host, fallback.Port = e.database.Host, e.database.Port

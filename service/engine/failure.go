@@ -29,6 +29,7 @@ const (
 	CodeDatabase           = "DATABASE_ERROR"
 	CodeLargeObjectTaken   = "LARGE_OBJECT_TAKEN"
 	CodeTimeout            = "TIMEOUT"
+	CodeLockTableFull      = "LOCK_TABLE_FULL"
 	CodeNotInSync          = "NOT_IN_SYNC"
 )
 

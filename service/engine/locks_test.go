@@ -2,11 +2,14 @@ package engine_test
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
 )
 
@@ -68,6 +71,61 @@ func TestAReaderDelaysTheReplicaIdentityAndNobodyElse(t *testing.T) {
 	}
 	if after := p.sourceState(t); after != before {
 		t.Errorf("the source was\n%s\nand is\n%s", before, after)
+	}
+}
+
+// fillLockTable takes locks until the server has room for so many only.
+func fillLockTable(t *testing.T, l postgres.Login, room int) (release func()) {
+	t.Helper()
+	conn := connect(t, l.URL())
+	_, err := conn.Exec(t.Context(), fmt.Sprintf(`
+		DO $$
+		BEGIN
+			FOR i IN 1..100000 LOOP
+				PERFORM pg_advisory_lock(i);
+			END LOOP;
+		EXCEPTION WHEN out_of_memory THEN
+		END $$;
+		SELECT pg_advisory_unlock(i) FROM generate_series(1, %d) AS i`, room), pgx.QueryExecModeSimpleProtocol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if _, err := conn.Exec(t.Context(), `SELECT pg_advisory_unlock_all()`); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A lock table stays too small until the server is started anew, so that nobody waits for it.
+func TestAFullLockTableIsNamed(t *testing.T) {
+	t.Parallel()
+	p, _, _ := startServers(t, postgres.Options{Settings: map[string]string{
+		"max_locks_per_transaction": "10", "max_connections": "30", "max_wal_senders": "5", "max_prepared_transactions": "0",
+	}})
+	execute(t, p.source, `CREATE TABLE a (id int PRIMARY KEY);
+		DO $$ BEGIN FOR i IN 1..80 LOOP EXECUTE format('CREATE TABLE t%s ()', i); END LOOP; END $$`)
+	wants := func(err error, side, message string) {
+		t.Helper()
+		wantFailure(t, err, engine.CodeLockTableFull, "The "+side+" has no room for more locks: "+message)
+		if f := engine.AsFailure(err); f != nil && !strings.Contains(f.Hint, "max_locks_per_transaction of the "+side) {
+			t.Errorf("the hint is %q", f.Hint)
+		}
+	}
+	r := p.run(t)
+	r.waitValidated(t) // which holds locks meanwhile
+	release := fillLockTable(t, p.source, 0)
+	wants(r.Finalize(t.Context(), never), "source", "connecting")
+	release()
+	release = fillLockTable(t, p.source, 40)
+	wants(r.Finalize(t.Context(), never), "source", "dumping the schema of the source: pg_dump cannot lock all tables")
+	release()
+	release = fillLockTable(t, p.target, 0)
+	execute(t, p.source, `INSERT INTO a VALUES (1)`)
+	wants(r.ended(t), "target", "applying changes")
+	release()
+	if err := p.engine.Remove(t.Context(), p.migration, true); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -287,5 +287,5 @@ func (r *Replication) endpoints(ctx context.Context) (source, target endpoint, e
 		return endpoint{}, endpoint{}, fmt.Errorf("reading the credentials of the databases: %w", err)
 	}
 	application := "pgmig_" + r.migration.ID
-	return endpoint{database: s, application: application}, endpoint{database: t, application: application}, nil
+	return endpoint{s, "source", application}, endpoint{t, "target", application}, nil
 }

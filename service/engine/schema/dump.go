@@ -24,6 +24,12 @@ type Tools struct {
 // NAME=value. The password goes this way because a process list shows arguments, not another user's environment.
 type Connection []string
 
+// ErrLockTableFull says that pg_dump, which locks all tables at once, found no room for that on the source.
+var ErrLockTableFull = errors.New("pg_dump cannot lock all tables")
+
+// LockTableSetting is the setting of a server that a server without room for another lock names.
+const LockTableSetting = "max_locks_per_transaction"
+
 // Entry is one entry of the dump: an object with the statements that create it.
 type Entry struct {
 	Kind       string // as pg_dump names it: TABLE, INDEX, FK CONSTRAINT …
@@ -203,6 +209,9 @@ func (t Tools) run(ctx context.Context, connection Connection, program string, a
 		}
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {
+			if strings.Contains(string(errs.text), LockTableSetting) {
+				return nil, ErrLockTableFull
+			}
 			return nil, fmt.Errorf("%s: %s", filepath.Base(program), errs.lastLines())
 		}
 		return nil, err
