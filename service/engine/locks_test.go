@@ -157,3 +157,34 @@ func TestACopiedTableIsNotLocked(t *testing.T) {
 	}
 	r.waitInSync(t)
 }
+
+// Trap 12: nor is a table that is compared, so that the application can alter it, and the apply can empty it, while others are
+// compared.
+func TestAComparedTableIsNotLocked(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	p.engine.Settings.CopyWorkers = 1
+	execute(t, p.source, `CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1); CREATE TABLE held (id int PRIMARY KEY)`)
+	r := p.run(t)
+	r.waitValidated(t)
+	tx, err := connect(t, p.target.URL()).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	hold(t, tx) // the table that is compared last
+	r = p.restart(t, r)
+	r.waitFor(t, "one table is compared and the other one is not", func(engine.Progress) bool {
+		return r.validation("a") == engine.Validated && r.validation("held") == engine.ValidationPending
+	})
+	execute(t, p.source, `SET lock_timeout = '1s'; TRUNCATE a`)
+	r.waitFor(t, "the table is empty", func(engine.Progress) bool {
+		return query(t, p.target, `SELECT count(*)::text FROM a`) == "0"
+	})
+	if v := r.validation("held"); v != engine.ValidationPending {
+		t.Errorf("the table that holds up the comparison is %s", v)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.waitValidated(t)
+}

@@ -107,8 +107,12 @@ const (
 )
 
 // Unlocking calls read, and lets go of the tables that it has read on conn, a session inside of a snapshot. An ALTER TABLE of
-// the application would else wait until the session ends, and everybody who wants to read the table would wait behind it.
+// the application would else wait until the session ends, and everybody who wants to read the table would wait behind it. On a
+// session outside of a transaction every statement lets go by itself.
 func Unlocking(ctx context.Context, conn *pgx.Conn, read func() error) error {
+	if conn.PgConn().TxStatus() == 'I' {
+		return read()
+	}
 	if _, err := conn.Exec(ctx, savepointSQL); err != nil {
 		return fmt.Errorf("beginning to read from the snapshot: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/catalog"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/snapshot"
 )
 
 // Content is what a table holds, independent of the order of its rows.
@@ -131,21 +132,30 @@ func (s Sides) compareQueue(ctx context.Context, source, target Dial, queue <-ch
 	defer func() { _ = to.Close(context.WithoutCancel(ctx)) }()
 	for t := range queue {
 		r := Result{Table: t}
-		r.Source, r.Target, err = onBoth(ctx, from, to, func(ctx context.Context, conn *pgx.Conn) (Content, error) {
-			return s.Content(ctx, conn, t)
+		err := snapshot.Unlocking(ctx, from, func() error {
+			return snapshot.Unlocking(ctx, to, func() error { return s.compare(ctx, from, to, &r) })
 		})
-		if err == nil && !r.Equal() {
-			r.Rewritten, err = rewritten(ctx, from, to, t)
-		}
-		if err == nil && !r.Equal() && !r.Rewritten {
-			r.Difference, err = s.difference(ctx, from, to, t, max(r.Source.Rows, r.Target.Rows))
-		}
 		if err != nil {
 			return err
 		}
 		results <- r
 	}
 	return nil
+}
+
+// compare fills in what is found of one table.
+func (s Sides) compare(ctx context.Context, from, to *pgx.Conn, r *Result) (err error) {
+	t := r.Table
+	r.Source, r.Target, err = onBoth(ctx, from, to, func(ctx context.Context, conn *pgx.Conn) (Content, error) {
+		return s.Content(ctx, conn, t)
+	})
+	if err == nil && !r.Equal() {
+		r.Rewritten, err = rewritten(ctx, from, to, t)
+	}
+	if err == nil && !r.Equal() && !r.Rewritten {
+		r.Difference, err = s.difference(ctx, from, to, t, max(r.Source.Rows, r.Target.Rows))
+	}
+	return err
 }
 
 // Queries see the catalog of the snapshot, functions that of now.
