@@ -71,7 +71,7 @@ func (r *Replication) attempt(ctx context.Context, healthy *time.Time) error {
 			return err
 		}
 		progress.Stage = ledger.StageCopying
-	} else if err := a.checkSource(ctx); err != nil {
+	} else if err := a.checkSource(ctx, progress); err != nil {
 		return err
 	}
 	*healthy = time.Now()
@@ -134,18 +134,28 @@ func (r *Replication) check(ctx context.Context, source, target Database) (prefl
 	}
 }
 
-// checkSource makes sure that the source is not left fenced and that an earlier worker's slot is still there.
-func (a *attempt) checkSource(ctx context.Context) error {
+// checkSource makes sure that the source is not left fenced, is the one that was replicated, and has the slot still.
+func (a *attempt) checkSource(ctx context.Context, known ledger.Progress) error {
 	f := &fence.Fence{Schema: capture.Schema(a.migration.ID), Dial: a.from.Connect}
 	if err := f.Lift(ctx, a.source); err != nil {
 		return err
 	}
 	a.unfenced()
-	if err := a.loadTables(ctx); err != nil || a.offline() {
+	if a.offline() {
+		return a.loadTables(ctx)
+	}
+	replication, err := a.from.ConnectReplication(ctx)
+	if err != nil {
 		return err
 	}
-	_, err := a.checkSlot(ctx)
-	return err
+	defer func() { _ = replication.Close(context.WithoutCancel(ctx)) }()
+	if err := a.checkHistory(ctx, replication, known); err != nil {
+		return err
+	}
+	if _, err := a.checkSlot(ctx); err != nil {
+		return err
+	}
+	return a.loadTables(ctx)
 }
 
 // checkSlot gives the state of the slot, or a *Failure when changes are lost with it.
@@ -179,7 +189,8 @@ func (a *attempt) slotFailure(state capture.SlotState) error {
 // base is what tables are copied from: a slot's snapshot, kept alive, and the tables in it.
 type base struct {
 	*snapshot.Keeper
-	tables []catalog.Table
+	history capture.History
+	tables  []catalog.Table
 }
 
 // begin takes the migration from nothing to a target that holds the schema and the ledger. The snapshot that it gives is the
@@ -239,6 +250,10 @@ func (a *attempt) takeSnapshot(ctx context.Context, create func(context.Context,
 		return nil, err
 	}
 	defer func() { _ = replication.Close(context.WithoutCancel(ctx)) }()
+	history, _, err := capture.Identify(ctx, replication)
+	if err != nil {
+		return nil, err
+	}
 	limited, cancel := context.WithTimeout(ctx, a.engine.Settings.SlotWait)
 	defer cancel()
 	point, err := create(limited, replication)
@@ -267,7 +282,7 @@ func (a *attempt) takeSnapshot(ctx context.Context, create func(context.Context,
 	for i := range tables {
 		tables[i].Filenode = before[i].Filenode
 	}
-	return &base{Keeper: keeper, tables: tables}, nil
+	return &base{Keeper: keeper, history: history, tables: tables}, nil
 }
 
 // readTables reads the tables under one snapshot.
@@ -326,7 +341,10 @@ func (a *attempt) copySchema(ctx context.Context, from *base) error {
 		return schemaFailure(ctx, err)
 	}
 	a.mu.Lock()
-	start := ledger.Start{Method: a.method, Reason: a.methodReason, DropSQL: dump.DropSQL, Tables: from.tables, Fingerprint: fingerprint}
+	start := ledger.Start{
+		Method: a.method, Reason: a.methodReason, History: from.history,
+		DropSQL: dump.DropSQL, Tables: from.tables, Fingerprint: fingerprint,
+	}
 	a.mu.Unlock()
 	err = pgx.BeginFunc(ctx, a.target, func(tx pgx.Tx) error {
 		for _, entry := range dump.Before {

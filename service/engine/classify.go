@@ -112,6 +112,7 @@ func transientCode(code string) bool {
 	case "55006", // object_in_use: an earlier session still reads the slot
 		"55P03", // lock_not_available
 		"57014", // query_canceled
+		"25006", // read_only_sql_transaction: a standby that is not promoted yet
 		"28P01", // invalid_password: a service key that is being rotated
 		"28000": // invalid_authorization_specification
 		return true

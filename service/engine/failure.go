@@ -20,6 +20,7 @@ const (
 	CodeLoginRefused       = "LOGIN_REFUSED"
 	CodeSlotLost           = "SLOT_LOST"
 	CodeUndecodable        = "WAL_NOT_DECODABLE"
+	CodeSourceReplaced     = "SOURCE_REPLACED"
 	CodeSchemaCopy         = "SCHEMA_COPY"
 	CodeSchemaChanged      = "SCHEMA_CHANGED"
 	CodeDivergence         = "DIVERGENCE"

@@ -314,9 +314,13 @@ var errInterrupted = &Failure{
 // drain writes a marker behind everything that was written before the fence, and waits until it comes out at the target.
 func (f *finalization) drain(ctx context.Context) error {
 	source := capture.Source{ID: f.migration.ID, Conn: f.source}
+	before := f.live.apply.LastBeat()
 	marker, err := source.Beat(ctx)
 	if err != nil {
 		return err
+	}
+	if marker <= before { // the stream is that of another server
+		return sourceReplaced(fmt.Sprintf("it gave number %d to a heartbeat after the target had number %d", marker, before))
 	}
 	ticker := time.NewTicker(drainPoll)
 	defer ticker.Stop()

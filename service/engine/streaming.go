@@ -13,6 +13,7 @@ import (
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/capture"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/catalog"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/ledger"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/stream"
 )
 
@@ -40,7 +41,11 @@ const beatOIDSQL = `SELECT pg_catalog.to_regclass($1)::oid`
 // stream applies changes until ctx ends, a finalization stops it (errFinalizing) or something is wrong.
 func (a *attempt) stream(ctx context.Context) error {
 	a.setPhase(PhaseCatchingUp)
-	apply, tables, err := a.newApply(ctx)
+	progress, err := a.ledger.TakeOver(ctx, a.target)
+	if err != nil {
+		return err
+	}
+	apply, tables, err := a.newApply(ctx, progress)
 	if err != nil {
 		return err
 	}
@@ -57,6 +62,10 @@ func (a *attempt) stream(ctx context.Context) error {
 		defer cancel()
 		_ = replication.Close(closing)
 	}()
+	// Once more, on the session that is read: the copy may have taken hours.
+	if err := a.checkHistory(ctx, replication, progress); err != nil {
+		return err
+	}
 	target, err := a.to.Connect(ctx)
 	if err != nil {
 		return err
@@ -96,13 +105,9 @@ func (a *attempt) stream(ctx context.Context) error {
 	return err
 }
 
-// newApply reads from the ledger where the apply goes on.
-func (a *attempt) newApply(ctx context.Context) (*stream.Apply, []catalog.Table, error) {
+// newApply prepares the apply to go on where the ledger says.
+func (a *attempt) newApply(ctx context.Context, progress ledger.Progress) (*stream.Apply, []catalog.Table, error) {
 	if err := a.loadTables(ctx); err != nil {
-		return nil, nil, err
-	}
-	progress, err := a.ledger.TakeOver(ctx, a.target)
-	if err != nil {
 		return nil, nil, err
 	}
 	entries, err := a.ledger.Tables(ctx, a.target)

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/capture"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/catalog"
 )
 
@@ -63,7 +64,10 @@ type Progress struct {
 	Method  Method
 	Reason  string        // of the method, for people
 	Commit  pglogrepl.LSN // commit LSN of the last transaction that is applied
-	DropSQL string        // removes what the schema copy created
+	Seen    pglogrepl.LSN // Commit, or the position of a later snapshot that a table was copied from
+	Beat    int64         // number of the newest heartbeat that is applied
+	History capture.History
+	DropSQL string // removes what the schema copy created
 }
 
 //go:embed ledger.sql
@@ -76,7 +80,9 @@ const (
 UPDATE _pgmig.progress
 SET epoch = $2
 WHERE migration = $1 AND epoch <= $2
-RETURNING stage, method, method_reason, commit_lsn::text, drop_statements`
+RETURNING stage, method, method_reason, commit_lsn::text,
+    greatest(commit_lsn, (SELECT copy_lsn FROM _pgmig.tables ORDER BY copy_lsn DESC NULLS LAST LIMIT 1))::text,
+    beat, source_system, source_timeline, drop_statements`
 
 	ownerSQL = `SELECT migration FROM _pgmig.progress`
 )
@@ -92,10 +98,11 @@ func (l Ledger) TakeOver(ctx context.Context, db DB) (Progress, error) {
 		return Progress{}, nil
 	}
 	var (
-		p      Progress
-		commit string
+		p            Progress
+		commit, seen string
 	)
-	err := db.QueryRow(ctx, takeOverSQL, l.Migration, l.Epoch).Scan(&p.Stage, &p.Method, &p.Reason, &commit, &p.DropSQL)
+	err := db.QueryRow(ctx, takeOverSQL, l.Migration, l.Epoch).
+		Scan(&p.Stage, &p.Method, &p.Reason, &commit, &seen, &p.Beat, &p.History.System, &p.History.Timeline, &p.DropSQL)
 	if errors.Is(err, pgx.ErrNoRows) {
 		var owner string
 		if err := db.QueryRow(ctx, ownerSQL).Scan(&owner); err == nil && owner != l.Migration {
@@ -106,7 +113,10 @@ func (l Ledger) TakeOver(ctx context.Context, db DB) (Progress, error) {
 	if err != nil {
 		return Progress{}, fmt.Errorf("taking over the ledger on the target: %w", err)
 	}
-	if p.Commit, err = pglogrepl.ParseLSN(commit); err != nil {
+	if p.Commit, err = pglogrepl.ParseLSN(commit); err == nil {
+		p.Seen, err = pglogrepl.ParseLSN(seen)
+	}
+	if err != nil {
 		return Progress{}, fmt.Errorf("reading the ledger on the target: %w", err)
 	}
 	return p, nil
@@ -115,8 +125,9 @@ func (l Ledger) TakeOver(ctx context.Context, db DB) (Progress, error) {
 // Start is what a new ledger begins with.
 type Start struct {
 	Method      Method
-	Reason      string // of the method
-	DropSQL     string // removes what the schema copy creates
+	Reason      string          // of the method
+	History     capture.History // of the source, unknown with the offline method
+	DropSQL     string          // removes what the schema copy creates
 	Tables      []catalog.Table
 	Fingerprint catalog.Fingerprint // of the source when its schema was copied
 }
@@ -126,8 +137,11 @@ func (l Ledger) Create(ctx context.Context, tx pgx.Tx, start Start) error {
 	if _, err := tx.Exec(ctx, createSQL, pgx.QueryExecModeSimpleProtocol); err != nil {
 		return fmt.Errorf("creating the ledger on the target: %w", err)
 	}
-	const insert = `INSERT INTO _pgmig.progress (migration, epoch, stage, method, method_reason, drop_statements) VALUES ($1, $2, $3, $4, $5, $6)`
-	if _, err := tx.Exec(ctx, insert, l.Migration, l.Epoch, string(StageCopying), string(start.Method), start.Reason, start.DropSQL); err != nil {
+	const insert = `
+INSERT INTO _pgmig.progress (migration, epoch, stage, method, method_reason, source_system, source_timeline, drop_statements)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`
+	if _, err := tx.Exec(ctx, insert, l.Migration, l.Epoch, string(StageCopying), string(start.Method), start.Reason,
+		start.History.System, start.History.Timeline, start.DropSQL); err != nil {
 		return fmt.Errorf("creating the ledger on the target: %w", err)
 	}
 	_, err := tx.CopyFrom(ctx, pgx.Identifier{Schema, "tables"}, []string{"relation", "schema_name", "table_name", "deferred"},

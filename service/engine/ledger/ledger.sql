@@ -10,6 +10,9 @@ CREATE TABLE _pgmig.progress (
     method_reason text NOT NULL,
     commit_lsn pg_lsn NOT NULL DEFAULT '0/0',
     committed_at timestamptz,
+    source_system text NOT NULL,
+    source_timeline int NOT NULL,
+    beat bigint NOT NULL DEFAULT 0, -- number of the newest heartbeat that is applied
     drop_statements text NOT NULL
 ) WITH (fillfactor = 10);
 

@@ -435,7 +435,7 @@ func (a *Apply) begin() error {
 // advanceSQL is in every target transaction: with it a change is applied exactly once, and never by two workers.
 const advanceSQL = `
 UPDATE _pgmig.progress
-SET commit_lsn = $1::text::pg_lsn, committed_at = pg_catalog.now()
+SET commit_lsn = $1::text::pg_lsn, committed_at = pg_catalog.now(), beat = greatest(beat, $4)
 WHERE migration = $2 AND epoch = $3 AND commit_lsn < $1::text::pg_lsn`
 
 // commit stores the whole source transactions read so far and how far they reach.
@@ -449,7 +449,7 @@ func (a *Apply) commit() error {
 	if err := a.begin(); err != nil {
 		return err
 	}
-	advance := [][]byte{[]byte(a.Commit.String()), []byte(a.Migration), strconv.AppendInt(nil, a.Epoch, 10)}
+	advance := [][]byte{[]byte(a.Commit.String()), []byte(a.Migration), strconv.AppendInt(nil, a.Epoch, 10), strconv.AppendInt(nil, a.nonce, 10)}
 	err := a.target.execute(advanceSQL, expectation{rows: 1, operation: "advance"}, advance)
 	if err == nil {
 		err = a.target.settle()
