@@ -11,6 +11,8 @@ import (
 // residentLimit is what a whole migration may take of the service's memory.
 const residentLimit = 256 << 20
 
+// Trap 35: what was read and is not applied yet is bounded in bytes, however large a transaction or a row is.
+//
 // TestMemoryStaysBounded does not run in parallel: it measures the whole process.
 func TestMemoryStaysBounded(t *testing.T) {
 	if testing.Short() {
