@@ -75,7 +75,7 @@ func classify(err error) *Failure {
 			return &Failure{
 				Code:    CodeUndecodable,
 				Message: "PostgreSQL cannot decode the WAL of the source at this place, and no reader of the replication slot gets past it: " + err.Error(),
-				Hint:    startAgain + " Until the finalization, avoid TRUNCATE, and what else rewrites tables, on the source, above all in transactions with savepoints; DELETE instead is safe.",
+				Hint:    startAgain + " Meanwhile avoid TRUNCATE, and what else rewrites tables, on the source, above all until the copy has begun; DELETE is safe.",
 				Err:     err,
 			}
 		}
@@ -125,8 +125,8 @@ func transientCode(code string) bool {
 }
 
 // undecodable says whether the source fails in decoding a transaction. It looks for the table of a change in the catalog as of
-// that transaction and does not find its file there, which is a fault of PostgreSQL's that comes with TRUNCATE in transactions
-// that overlap. It fails in the same way each time it reads the slot.
+// that transaction and does not find its file there: a fault of PostgreSQL's (10 to 18). It comes with a TRUNCATE that begins
+// and commits while a slot is made and an older transaction is open. It fails in the same way each time it reads the slot.
 func undecodable(pg *pgconn.PgError) bool {
 	return pg.Code == "XX000" && (strings.HasPrefix(pg.Message, "could not map filenode ") || strings.HasPrefix(pg.Message, "could not map filenumber ")) // from 16 on
 }

@@ -15,6 +15,8 @@ import (
 type Engine struct {
 	Settings Settings
 	Log      *slog.Logger
+	// reached is called between the durable steps of a migration, so that tests can end a worker there; else it is nil.
+	reached func(point string)
 }
 
 // Settings are the engine's limits. Defaults gives sensible ones.

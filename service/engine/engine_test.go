@@ -21,7 +21,12 @@ import (
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
 )
 
-func TestMain(m *testing.M) { os.Exit(postgres.Main(m)) }
+func TestMain(m *testing.M) {
+	if doomed := os.Getenv(doomedVariable); doomed != "" {
+		work(doomed)
+	}
+	os.Exit(postgres.Main(m))
+}
 
 const (
 	sourceMajor = 15

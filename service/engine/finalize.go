@@ -208,11 +208,13 @@ func (f *finalization) storeOpened(ctx context.Context, opened func(context.Cont
 }
 
 func (f *finalization) releaseSource(ctx context.Context) error {
+	f.reached("opening stored")
 	return f.attempt().release(ctx, f.fence)
 }
 
 // step ends the step before and begins the named one.
 func (f *finalization) step(name string) {
+	f.reached(name)
 	f.endStep()
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -477,6 +479,7 @@ func (f *finalization) open(ctx context.Context) error {
 	if err := f.fence.Harden(ctx); err != nil {
 		return err
 	}
+	f.reached("hardened")
 	if err := tx.Commit(ctx); err != nil {
 		return f.outcome(ctx, err)
 	}
@@ -636,5 +639,6 @@ func (a *attempt) release(ctx context.Context, f *fence.Fence) error {
 	if err := a.capture.Unpublish(ctx); err != nil {
 		return err
 	}
+	a.reached("source released")
 	return a.ledger.Drop(ctx, a.target)
 }

@@ -157,7 +157,15 @@ func (r *Replication) Run(ctx context.Context) error {
 	}
 }
 
+// reached tells a test that a worker that dies now leaves behind all before this point and nothing after it.
+func (r *Replication) reached(point string) {
+	if r.engine.reached != nil {
+		r.engine.reached(point)
+	}
+}
+
 func (r *Replication) setPhase(p Phase) {
+	r.reached(string(p))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.phase != p {

@@ -299,6 +299,7 @@ func (t *transfer) copyPart(ctx context.Context, source, target *pgx.Conn, p par
 			return err
 		}
 		p.table.rows.Add(rows)
+		t.reached("part sent")
 		if p.Whole() {
 			last = true
 			return t.ledger.TableCopied(ctx, tx, p.table.oid, t.keeper.LSN, rows, s.copied.Bytes.Load())
@@ -320,6 +321,7 @@ func (t *transfer) copyPart(ctx context.Context, source, target *pgx.Conn, p par
 			return err
 		}
 	}
+	t.reached("part copied")
 	if last {
 		s.copied.Rows.Store(p.table.rows.Load())
 		t.mu.Lock()
@@ -406,5 +408,6 @@ func (a *attempt) createEntry(ctx context.Context, conn *pgx.Conn, e schema.Stor
 	if err != nil {
 		return schemaFailure(ctx, err)
 	}
+	a.reached("index built")
 	return nil
 }

@@ -1,0 +1,170 @@
+package engine_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+)
+
+// doomedVariable makes a process of this test binary a worker. It holds a doomed.
+const doomedVariable = "PG_MIGRATE_TEST_WORKER"
+
+// doomed is a worker in a process of its own, which kills itself.
+type doomed struct {
+	Source, Target engine.Database
+	ID             string
+	Epoch          int64
+	Settings       engine.Settings
+	Point          string // where it kills itself; empty: somebody else does
+	Finalize       bool
+}
+
+// said is what a doomed worker prints when it was told that the target is opened.
+const said = "opened"
+
+// work is a worker's process.
+func work(text string) {
+	var d doomed
+	if err := json.Unmarshal([]byte(text), &d); err != nil {
+		panic(err)
+	}
+	e := &engine.Engine{Settings: d.Settings, Log: slog.New(slog.DiscardHandler)}
+	e.OnReached(func(point string) {
+		if point == d.Point {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	})
+	databases := func(context.Context) (engine.Database, engine.Database, error) { return d.Source, d.Target, nil }
+	r := e.NewReplication(engine.Migration{ID: d.ID, Epoch: d.Epoch, Databases: databases})
+	go func() {
+		for ; d.Finalize; time.Sleep(10 * time.Millisecond) {
+			if !r.Progress().InSync {
+				continue
+			}
+			if err := r.Finalize(context.Background(), func(context.Context) error { fmt.Println(said); return nil }); err != nil {
+				fmt.Println(err)
+				os.Exit(1)
+			}
+			return
+		}
+	}()
+	fmt.Println("the worker ended:", r.Run(context.Background()))
+	os.Exit(1)
+}
+
+// kill runs a worker that kills itself at a point, or is killed when the condition is met. It gives what the worker has said.
+func (p *pair) kill(t *testing.T, point string, finalize bool, when func() bool) string {
+	t.Helper()
+	settings := p.engine.Settings
+	settings.CopyWorkers, settings.IndexWorkers = 1, 1 // so that all points are met
+	settings.Beat = 20 * time.Millisecond
+	text, err := json.Marshal(doomed{database(p.source), database(p.target), p.migration.ID, p.migration.Epoch, settings, point, finalize})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.migration.Epoch++
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	var output bytes.Buffer
+	worker := exec.CommandContext(ctx, os.Args[0])
+	worker.Env = append(os.Environ(), doomedVariable+"="+string(text))
+	worker.Stdout, worker.Stderr = &output, &output
+	if err := worker.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if when != nil {
+		for !when() && ctx.Err() == nil {
+			time.Sleep(10 * time.Millisecond)
+		}
+		_ = worker.Process.Kill()
+	}
+	err = worker.Wait()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL || ctx.Err() != nil {
+		t.Fatalf("a worker that was to die at %q: %v, %v\n%s", point, err, ctx.Err(), output.String())
+	}
+	return output.String()
+}
+
+// Traps 23, 25, 54 and 55: workers are killed at every step, one after the other, and each goes on where the last one died.
+func TestWorkersThatAreKilledAtEachStep(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	execute(t, p.source, `
+		CREATE TABLE big (id serial PRIMARY KEY, v text);
+		INSERT INTO big (v) SELECT md5(i::text) FROM generate_series(1, 5000) AS i;
+		CREATE INDEX ON big (v);
+		CREATE TABLE small (id int PRIMARY KEY, big int REFERENCES big);
+		INSERT INTO small SELECT i, i FROM generate_series(1, 100) AS i;
+		CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY RANGE (id);
+		CREATE TABLE parted_low PARTITION OF parted FOR VALUES FROM (0) TO (100);
+		INSERT INTO parted SELECT i FROM generate_series(1, 50) AS i;
+		CREATE UNLOGGED TABLE unlogged (id int PRIMARY KEY);
+		INSERT INTO unlogged VALUES (1);
+		SELECT lo_from_bytea(0, 'object')`)
+	before := p.sourceState(t)
+	write := func() {
+		execute(t, p.source, `INSERT INTO big (v) VALUES ('new'); UPDATE big SET v = v || '.' WHERE id % 100 = 0; DELETE FROM small WHERE id % 50 = 7`)
+	}
+	for _, point := range []string{"preparing", "snapshot", "schema", "copying", "part sent", "part copied", "indexing", "index built", "catching-up"} {
+		p.kill(t, point, false, nil)
+		write()
+	}
+
+	// In the middle of the first transaction on the target, and after it.
+	lock, err := connect(t, p.target.URL()).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lock.Exec(t.Context(), `LOCK TABLE big IN EXCLUSIVE MODE`); err != nil {
+		t.Fatal(err)
+	}
+	p.kill(t, "", false, func() bool {
+		return query(t, p.target, `SELECT count(*)::text FROM pg_locks WHERE NOT granted AND relation = 'big'::regclass`) != "0"
+	})
+	_ = lock.Rollback(t.Context())
+	write()
+	const written = `SELECT count(*)::text FROM big WHERE v = 'new'`
+	all := query(t, p.source, written)
+	p.kill(t, "", false, func() bool { return query(t, p.target, written) == all })
+
+	for _, point := range []string{
+		"check", "online verification", "large objects before the fence", "fence", "drain", "deferred tables", "large objects", "verification",
+		"sequences", "constraints", "verification of large objects", "opening", "hardened",
+	} {
+		p.kill(t, point, true, nil)
+	}
+	last := p.run(t) // which gives the source back
+	last.waitInSync(t)
+	write()
+	last.stop()
+	_ = last.ended(t)
+	p.migration.Epoch++
+
+	// From here on the target is the truth.
+	if p.kill(t, "release", true, nil) != "" {
+		t.Error("the opening was reported before it was made")
+	}
+	p.kill(t, "source released", false, nil)
+	if err := p.run(t).ended(t); err != nil {
+		t.Errorf("the last worker ended with %v", err)
+	}
+	if err := p.engine.Remove(t.Context(), p.migration, false); err != nil {
+		t.Fatal(err)
+	}
+	if after := p.sourceState(t); after != before {
+		t.Errorf("the source was\n%s\nand is\n%s", before, after)
+	}
+	p.checkEqual(t)
+}
