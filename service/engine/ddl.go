@@ -259,15 +259,9 @@ func runInAnyOrder(ctx context.Context, tx pgx.Tx, steps []change) error {
 
 // buildPending creates the indexes that came with a changed schema. Changes of their tables wait meanwhile, nobody else does.
 func (f *finalization) buildPending(ctx context.Context) error {
-	for _, when := range []schema.When{schema.Indexes, schema.Attachments} {
-		entries, err := schema.Pending(ctx, f.target, when)
-		if err != nil {
+	for _, when := range []schema.When{schema.Statistics, schema.Indexes, schema.Attachments} {
+		if err := f.attempt().createPending(ctx, f.target, when); err != nil {
 			return err
-		}
-		for _, e := range entries {
-			if err := f.attempt().createEntry(ctx, f.target, e); err != nil {
-				return err
-			}
 		}
 	}
 	return nil

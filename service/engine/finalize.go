@@ -610,7 +610,8 @@ func (f *finalization) refreshViews(ctx context.Context, tx pgx.Tx) error {
 		var last error
 		for _, view := range views {
 			err := pgx.BeginFunc(ctx, tx, func(savepoint pgx.Tx) error {
-				_, err := savepoint.Exec(ctx, "REFRESH MATERIALIZED VIEW "+view)
+				// Without statistics the first queries would read it whole.
+				_, err := savepoint.Exec(ctx, "REFRESH MATERIALIZED VIEW "+view+"; ANALYZE "+view, pgx.QueryExecModeSimpleProtocol)
 				return err
 			})
 			if err != nil {

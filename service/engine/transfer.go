@@ -26,6 +26,7 @@ type transfer struct {
 	later map[uint32][]work
 	// rewritten gets the error of each table that has to wait for another snapshot.
 	rewritten chan error
+	families  families
 }
 
 // part is a piece of a table that is copied.
@@ -55,6 +56,9 @@ type work struct {
 // copied: that frees the source's horizon for VACUUM. A table that was rewritten meanwhile is left out; the others are not
 // thrown away for it, and the error makes the next attempt copy it from a new snapshot.
 func (a *attempt) transfer(ctx context.Context, keeper *snapshot.Keeper, oids []uint32) error {
+	if err := a.createPending(ctx, a.target, schema.Statistics); err != nil {
+		return err
+	}
 	t, err := a.planTransfer(ctx, keeper, oids)
 	if err != nil {
 		return err
@@ -75,16 +79,10 @@ func (a *attempt) transfer(ctx context.Context, keeper *snapshot.Keeper, oids []
 		return err
 	default:
 	}
-	entries, err := schema.Pending(ctx, a.target, schema.Attachments)
-	if err != nil {
+	if err := a.createPending(ctx, a.target, schema.Attachments); err != nil {
 		return err
 	}
-	for _, e := range entries {
-		if err := a.createEntry(ctx, a.target, e); err != nil {
-			return err
-		}
-	}
-	return nil
+	return t.analyzeFamilies(ctx)
 }
 
 // planTransfer divides large tables and says which index waits for which table.
@@ -121,6 +119,9 @@ func (a *attempt) planTransfer(ctx context.Context, keeper *snapshot.Keeper, oid
 		t.parts <- p
 	}
 	close(t.parts)
+	if err := t.readFamilies(ctx, states); err != nil {
+		return nil, err
+	}
 	return t, t.planWorks(ctx, states)
 }
 
@@ -387,13 +388,30 @@ func (t *transfer) finish(ctx context.Context, conn *pgx.Conn, w work) error {
 	if w.left == nil || w.left.Add(-1) > 0 {
 		return nil
 	}
-	table := w.state.table
-	if _, err := conn.Exec(ctx, "ANALYZE "+table.SQLName()); err != nil {
-		return fmt.Errorf("gathering statistics of table %s on the target: %w", table, err)
+	table := w.state.table.SQLName()
+	if t.families.later[table] {
+		return nil
+	}
+	if err := analyze(ctx, conn, table); err != nil {
+		return err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	w.state.analyzed = true
+	return nil
+}
+
+// createPending creates what of the schema copy has its time now.
+func (a *attempt) createPending(ctx context.Context, conn *pgx.Conn, when schema.When) error {
+	entries, err := schema.Pending(ctx, conn, when)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := a.createEntry(ctx, conn, e); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -7,7 +7,8 @@ type When int
 
 // The points.
 const (
-	Indexes     When = iota // after the copy, in any order and several at once
+	Statistics  When = iota // before the copy, because ANALYZE fills them after it
+	Indexes                 // after the copy, in any order and several at once
 	Attachments             // after all indexes, in the order of the dump
 	Opening                 // in the finalization, in the order of the dump: it would act on rows that are applied one by one
 )
@@ -23,8 +24,10 @@ func (e Entry) When() When {
 		return Indexes
 	case "INDEX":
 		return Indexes
-	case "INDEX ATTACH", "STATISTICS":
+	case "INDEX ATTACH":
 		return Attachments
+	case "STATISTICS":
+		return Statistics
 	default:
 		return Opening
 	}
