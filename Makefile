@@ -44,9 +44,9 @@ test-matrix: ## migrate all kinds of objects between versions 10 to 18; PAIRS='1
 	@go -C service/engine test -timeout $(TIMEOUT) -run '^TestMatrix' -parallel 2 -pairs '$(or $(PAIRS),all)'
 
 .PHONY: soak
-soak: ## migrate random databases while sessions write at random; SECONDS=120 SEEDS=1 SEED=7 choose
+soak: ## migrate random databases while sessions write at random; SECONDS=120 SEEDS=1 SEED=7 PARALLEL=2 choose
 	@fixtures/postgres/install.sh $(POSTGRES) >/dev/null
-	@go -C service/engine test -timeout 24h -v -run '^TestSoak$$' -soak $(or $(SECONDS),120)s -seeds $(or $(SEEDS),20) -seed $(or $(SEED),$$(date +%s)) | grep -v ' level='
+	@go -C service/engine test -timeout 24h -parallel $(or $(PARALLEL),1) -run '^TestSoak$$' -soak $(or $(SECONDS),120)s -seeds $(or $(SEEDS),20) -seed $(or $(SEED),$$(date +%s)) | grep -v ' level='
 
 .PHONY: test-large
 test-large: ## migrate a database of 10,000 tables and show what each phase takes; TABLES=1000 makes fewer

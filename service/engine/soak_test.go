@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
 )
 
 var (
@@ -36,13 +38,22 @@ func TestSoak(t *testing.T) {
 	t.Parallel()
 	for i := range *soakSeeds {
 		seed := *soakSeed + uint64(i)
-		if !t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { soak(t, seed) }) {
-			t.Logf("again: make soak SEED=%d SEEDS=1", seed)
-		}
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			soak(t, seed)
+		})
 	}
 }
 
+// soaking is one migration while writers work.
+type soaking struct {
+	*pair
+	*running
+	again int // how often it was begun again, because PostgreSQL could not decode
+}
+
 func soak(t *testing.T, seed uint64) {
+	began := time.Now()
 	random := rand.New(rand.NewPCG(seed, 0))
 	duration := max(*soakTime, shortSoak)
 	source := []int{sourceMajor, targetMajor}[random.IntN(2)]
@@ -56,6 +67,7 @@ func soak(t *testing.T, seed uint64) {
 	} else {
 		p = newPairOf(t, source, targetMajor)
 	}
+	p.engine.Settings.VerifyWait = time.Minute // large transactions take their time
 	tables := soakSchema(random)
 	t.Logf("seed %d: version %d, %d tables, writers for %v, servers crash: %v", seed, source, len(tables), duration, len(servers) > 0)
 	for _, table := range tables {
@@ -66,9 +78,18 @@ func soak(t *testing.T, seed uint64) {
 	}
 	before := p.sourceState(t)
 	w := p.startSoak(t, seed, tables)
-	r := p.run(t)
+	s := &soaking{pair: p, running: p.run(t)}
+	if *soakTime > 0 {
+		defer func() {
+			verdict := "ok"
+			if t.Failed() {
+				verdict = "FAILED"
+			}
+			fmt.Printf("seed %d: %s, %d transactions of %d rows, begun again %d times, %.0f s\n", seed, verdict, w.committed.Load(), w.rows.Load(), s.again, time.Since(began).Seconds())
+		}()
+	}
 	for range random.IntN(4) {
-		time.Sleep(time.Duration(random.Int64N(int64(duration / 3))))
+		s.wait(t, time.Duration(random.Int64N(int64(duration/3))))
 		if len(servers) > 0 && random.IntN(2) == 0 {
 			server := servers[random.IntN(2)]
 			if err := server.Kill9(); err != nil {
@@ -80,18 +101,18 @@ func soak(t *testing.T, seed uint64) {
 			t.Logf("the server at port %d crashed", server.Port)
 			continue
 		}
-		r = p.restart(t, r)
+		s.restart(t)
 	}
-	select {
-	case <-time.After(time.Until(w.began.Add(duration))):
-	case err := <-r.result:
-		r.result <- err
-		t.Fatalf("seed %d: the replication ended: %v", seed, err)
+	s.wait(t, time.Until(w.began.Add(duration)))
+	if *soakTime > 0 { // a worker that takes over compares everything again
+		s.compared(t)
+		s.restart(t)
+		s.compared(t)
 	}
 	w.stop(t)
 	t.Logf("%d transactions were committed, %d rolled back, %d refused; largest of %d rows", w.committed.Load(), w.rolledBack.Load(), w.refused.Load(), w.largest.Load())
-	r.arrived(t, p)
-	progress := r.Progress()
+	s.arrived(t)
+	progress := s.Progress()
 	validated := 0
 	for _, table := range progress.Tables {
 		if table.Validation == "VALIDATED" {
@@ -104,8 +125,8 @@ func soak(t *testing.T, seed uint64) {
 			t.Errorf("seed %d: %s", seed, warning) // no other hand writes to the target
 		}
 	}
-	r.finalize(t)
-	t.Logf("fenced for %.2f s", r.FinalizationProgress().FencedSeconds)
+	s.finalize(t)
+	t.Logf("fenced for %.2f s", s.FinalizationProgress().FencedSeconds)
 	if err := p.engine.Remove(t.Context(), p.migration, false); err != nil {
 		t.Fatal(err)
 	}
@@ -115,25 +136,75 @@ func soak(t *testing.T, seed uint64) {
 	p.compare(t, majors{source, targetMajor})
 }
 
-// arrived waits until all that was written is on the target, by a row that was written last.
-func (r *running) arrived(t *testing.T, p *pair) {
+// wait lets the migration be for a while.
+func (s *soaking) wait(t *testing.T, while time.Duration) {
 	t.Helper()
-	execute(t, p.source, `INSERT INTO keyless (dup) VALUES (4711)`)
-	deadline := time.Now().Add(soakPatience)
+	over := time.After(while)
 	for {
 		select {
-		case err := <-r.result:
-			r.result <- err
-			t.Fatalf("the replication ended: %v", err)
-		case <-time.After(200 * time.Millisecond):
-		}
-		if r.Progress().InSync && query(t, p.target, `SELECT count(*)::text FROM keyless WHERE dup = 4711`) == "1" {
+		case <-over:
 			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not in sync: %+v", r.Progress())
+		case err := <-s.result:
+			s.result <- err
+			s.ended(t, err)
 		}
 	}
+}
+
+// ended goes on after the end of a worker, which was stopped or met WAL that PostgreSQL cannot decode: then it does what the
+// failure says.
+func (s *soaking) ended(t *testing.T, err error) {
+	t.Helper()
+	f := engine.AsFailure(err)
+	switch {
+	case errors.Is(err, context.Canceled):
+	case f != nil && f.Code == engine.CodeUndecodable:
+		t.Logf("begun again: %v", err)
+		s.again++
+		if err := s.engine.Remove(t.Context(), s.migration, true); err != nil {
+			t.Fatal(err)
+		}
+	default:
+		t.Fatalf("the replication ended: %v", err)
+	}
+	s.migration.Epoch++
+	s.running = s.run(t)
+}
+
+// restart lets another worker take over.
+func (s *soaking) restart(t *testing.T) {
+	t.Helper()
+	s.stop()
+	s.ended(t, s.running.ended(t))
+}
+
+// until waits until something is so.
+func (s *soaking) until(t *testing.T, is func(engine.Progress) bool) {
+	t.Helper()
+	for deadline := time.Now().Add(soakPatience); !is(s.Progress()); s.wait(t, 200*time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it does not come about: %+v", s.Progress())
+		}
+	}
+}
+
+// compared waits until all tables were compared while writers work.
+func (s *soaking) compared(t *testing.T) {
+	t.Helper()
+	s.until(t, func(p engine.Progress) bool {
+		return p.InSync && !slices.ContainsFunc(p.Tables, func(table engine.TableProgress) bool {
+			return table.Phase != engine.TableDeferred && table.Validation != engine.Validated
+		})
+	})
+}
+
+// arrived waits until all that was written is on the target, by a row that was written last.
+func (s *soaking) arrived(t *testing.T) {
+	t.Helper()
+	execute(t, s.source, `INSERT INTO keyless (dup) VALUES (4711)`)
+	s.until(t, func(p engine.Progress) bool {
+		return p.InSync && query(t, s.target, `SELECT count(*)::text FROM keyless WHERE dup = 4711`) == "1"
+	})
 }
 
 // soakers are sessions that write at random.
@@ -144,6 +215,7 @@ type soakers struct {
 	cancel                                  context.CancelFunc
 	group                                   sync.WaitGroup
 	committed, rolledBack, refused, largest atomic.Int64
+	rows                                    atomic.Int64 // of all statements, also those that were rolled back
 	failed                                  atomic.Pointer[error]
 }
 
@@ -210,7 +282,9 @@ func (w *soakers) transaction(ctx context.Context, conn *pgx.Conn, random *rand.
 		if err != nil {
 			return fmt.Errorf("%.300s: %w", sql, err)
 		}
-		if rows := tag.RowsAffected(); rows > w.largest.Load() {
+		rows := tag.RowsAffected()
+		w.rows.Add(rows)
+		if rows > w.largest.Load() {
 			w.largest.Store(rows)
 		}
 		return nil
