@@ -22,7 +22,10 @@ const (
 	batchBytes        = 16 << 20
 	batchTime         = 200 * time.Millisecond
 	// linger is how long an open target transaction waits for more when the source has nothing.
-	linger = 5 * time.Millisecond
+	linger = 2 * time.Millisecond
+	// durableTime is how long transactions may be committed on the target without waiting for its disk, while more of them wait. The
+	// source is not told of them before. A crash of the target takes them back, and with them the position in the ledger.
+	durableTime = time.Second
 	// freeBytes is the size of a window whose memory is given back at once.
 	freeBytes = 8 << 20
 )
@@ -101,8 +104,10 @@ type Apply struct {
 	transactions int  // whole source transactions in the open target transaction
 	bytes        int64
 	opened       time.Time
+	durable      bool          // all that is committed on the target is on its disk
+	durableAt    time.Time     // when it was
 	final, end   pglogrepl.LSN // of the source transaction that is read, and of the last whole one
-	nonce        int64         // of the last heartbeat in the open target transaction
+	nonce        int64         // of the last heartbeat that was read
 	gate         gate
 
 	flushed atomic.Uint64
@@ -110,13 +115,13 @@ type Apply struct {
 	applied atomic.Int64
 }
 
-// Flushed is the position in the source's WAL up to which everything is stored on the target, 0 as long as it is not known.
+// Flushed is the position in the source's WAL up to which everything is on the target's disk, 0 as long as it is not known.
 func (a *Apply) Flushed() pglogrepl.LSN { return pglogrepl.LSN(a.flushed.Load()) }
 
 // Transactions is the number of source transactions applied by this Run.
 func (a *Apply) Transactions() int64 { return a.applied.Load() }
 
-// LastBeat is the number of the newest heartbeat whose transaction, and so all that committed before it, is on the target.
+// LastBeat is the number of the newest heartbeat whose transaction, and so all that committed before it, is on the target's disk.
 func (a *Apply) LastBeat() int64 { return a.beat.Load() }
 
 // Run applies changes until ctx ends or something is wrong. Errors: *MismatchError, *RefusedError, *SchemaChangedError,
@@ -132,6 +137,7 @@ func (a *Apply) Run(ctx context.Context, source, target *pgconn.PgConn) error {
 	a.target, done = newSession(ctx, target)
 	defer done()
 	a.flushed.Store(uint64(a.Commit))
+	a.durable, a.durableAt = true, time.Now()
 	a.relations, a.window = map[uint32]*relation{}, newWindow(0)
 	a.budget = semaphore.NewWeighted(budgetBytes)
 	receive := newReceiver(source, &a.flushed, a.budget)
@@ -219,12 +225,22 @@ func (a *Apply) catchUp(ctx context.Context, received <-chan struct{}) error {
 		}
 		return a.settle()
 	}
-	if a.transactions > 0 {
-		if err := a.commit(); err != nil {
-			return err
-		}
+	if err := a.commitAll(); err != nil {
+		return err
 	}
 	return a.pass(ctx, a.Flushed(), received)
+}
+
+// commitAll brings all whole source transactions that were read to the target's disk.
+func (a *Apply) commitAll() error {
+	switch {
+	case a.transactions > 0:
+		return a.commit(true)
+	case !a.durable:
+		return a.settleDisk()
+	default:
+		return nil
+	}
 }
 
 func (a *Apply) betweenTransactions() bool { return a.final == 0 }
@@ -233,8 +249,8 @@ func (a *Apply) betweenTransactions() bool { return a.final == 0 }
 func (a *Apply) handle(c *change) (kept bool, err error) {
 	switch c.message {
 	case keepalive:
-		// Everything before c.end was sent, so if nothing is open it is stored too.
-		if a.betweenTransactions() && a.transactions == 0 && c.end > a.Flushed() {
+		// Everything before c.end was sent, so if nothing is under way it is stored too.
+		if a.betweenTransactions() && a.transactions == 0 && a.durable && c.end > a.Flushed() {
 			a.flushed.Store(uint64(c.end))
 		}
 	case pglogrepl.MessageTypeBegin:
@@ -268,7 +284,7 @@ func (a *Apply) endTransaction(c *change) error {
 		a.opened = time.Now()
 	}
 	if a.transactions >= batchTransactions || a.bytes >= batchBytes || time.Since(a.opened) >= batchTime {
-		return a.commit()
+		return a.commit(time.Since(a.durableAt) >= durableTime)
 	}
 	return nil
 }
@@ -432,14 +448,26 @@ func (a *Apply) begin() error {
 	return nil
 }
 
-// advanceSQL is in every target transaction: with it a change is applied exactly once, and never by two workers.
-const advanceSQL = `
+const (
+	// advanceSQL is in every target transaction: with it a change is applied exactly once, and never by two workers.
+	advanceSQL = `
 UPDATE _pgmig.progress
 SET commit_lsn = $1::text::pg_lsn, committed_at = pg_catalog.now(), beat = greatest(beat, $4)
 WHERE migration = $2 AND epoch = $3 AND commit_lsn < $1::text::pg_lsn`
 
-// commit stores the whole source transactions read so far and how far they reach.
-func (a *Apply) commit() error {
+	// touchSQL writes something, because a transaction that does not writes no commit record that the disk has to take.
+	touchSQL = `
+UPDATE _pgmig.progress
+SET committed_at = pg_catalog.now()
+WHERE migration = $1 AND epoch = $2`
+
+	// unsyncedSQL lets the commit of this transaction not wait for the disk (PostgreSQL manual, 30.4 Asynchronous Commit).
+	unsyncedSQL = "SET LOCAL synchronous_commit = off"
+)
+
+// commit stores the whole source transactions read so far and how far they reach. Only a durable commit is told to anybody:
+// it makes those before it durable too.
+func (a *Apply) commit(durable bool) error {
 	if err := a.flush(); err != nil {
 		return err
 	}
@@ -449,8 +477,41 @@ func (a *Apply) commit() error {
 	if err := a.begin(); err != nil {
 		return err
 	}
-	advance := [][]byte{[]byte(a.Commit.String()), []byte(a.Migration), strconv.AppendInt(nil, a.Epoch, 10), strconv.AppendInt(nil, a.nonce, 10)}
-	err := a.target.execute(advanceSQL, expectation{rows: 1, operation: "advance"}, advance)
+	if !durable {
+		if err := a.target.query(unsyncedSQL, expectation{rows: anyRows, operation: unsyncedSQL}); err != nil {
+			return err
+		}
+	}
+	err := a.store(advanceSQL,
+		[]byte(a.Commit.String()), []byte(a.Migration), strconv.AppendInt(nil, a.Epoch, 10), strconv.AppendInt(nil, a.nonce, 10))
+	if err != nil {
+		return err
+	}
+	a.applied.Add(int64(a.transactions))
+	a.transactions, a.bytes, a.opened = 0, 0, time.Time{}
+	a.durable = durable
+	if durable {
+		a.stored()
+	}
+	return nil
+}
+
+// settleDisk makes what was committed durable.
+func (a *Apply) settleDisk() error {
+	if err := a.begin(); err != nil {
+		return err
+	}
+	if err := a.store(touchSQL, []byte(a.Migration), strconv.AppendInt(nil, a.Epoch, 10)); err != nil {
+		return err
+	}
+	a.durable = true
+	a.stored()
+	return nil
+}
+
+// store changes the ledger's row and commits.
+func (a *Apply) store(sql string, values ...[]byte) error {
+	err := a.target.execute(sql, expectation{rows: 1, operation: "advance"}, values)
 	if err == nil {
 		err = a.target.settle()
 	}
@@ -468,11 +529,14 @@ func (a *Apply) commit() error {
 		return err
 	}
 	a.open = false
+	return nil
+}
+
+// stored tells what is on the target's disk.
+func (a *Apply) stored() {
+	a.durableAt = time.Now()
 	a.flushed.Store(uint64(a.end))
-	a.applied.Add(int64(a.transactions))
-	a.transactions, a.bytes, a.opened = 0, 0, time.Time{}
 	if a.nonce > a.beat.Load() {
 		a.beat.Store(a.nonce)
 	}
-	return nil
 }

@@ -147,15 +147,15 @@ func cpu(b *testing.B, pid string) time.Duration {
 	return time.Duration(user+system) * 10 * time.Millisecond
 }
 
-func startCluster(b *testing.B, settings map[string]string) *postgres.Cluster {
-	b.Helper()
-	cluster, err := postgres.Start(b.Context(), postgres.Options{Major: benchMajor, Durable: true, Settings: settings})
+func startCluster(t testing.TB, settings map[string]string) *postgres.Cluster {
+	t.Helper()
+	cluster, err := postgres.Start(t.Context(), postgres.Options{Major: benchMajor, Durable: true, Settings: settings})
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
-	b.Cleanup(func() {
+	t.Cleanup(func() {
 		if err := cluster.Stop(); err != nil {
-			b.Error(err)
+			t.Error(err)
 		}
 	})
 	return cluster

@@ -188,6 +188,56 @@ func text(s string) column {
 	return column{state: pglogrepl.TupleDataTypeText, text: []byte(s)}
 }
 
+// FuzzCopyRows reads rows back as COPY does.
+func FuzzCopyRows(f *testing.F) {
+	f.Add("", "plain", true)
+	f.Add("a\tb\nc\rd\\", `\.`, false)
+	f.Add(`\N`, `\\`, true)
+	f.Fuzz(func(t *testing.T, a, b string, null bool) {
+		last := column{state: pglogrepl.TupleDataTypeNull}
+		if !null {
+			last = text("x")
+		}
+		rows := []tuple{{text(a), text(b), last}, {text(b), last, text(a)}}
+		sent := string(appendCopy(nil, rows))
+		lines := strings.Split(sent, "\n")
+		if len(lines) != len(rows)+1 || lines[len(rows)] != "" {
+			t.Fatalf("%q is not of %d lines", sent, len(rows))
+		}
+		for i, row := range rows {
+			fields := strings.Split(lines[i], "\t")
+			if len(fields) != len(row) {
+				t.Fatalf("%q is not of %d columns", lines[i], len(row))
+			}
+			for j, field := range fields {
+				if (field == `\N`) != (row[j].state == pglogrepl.TupleDataTypeNull) {
+					t.Fatalf("%q is NULL or not", field)
+				}
+				if field != `\N` && readCopy(field) != string(row[j].text) {
+					t.Fatalf("%q is read as %q", field, readCopy(field))
+				}
+			}
+		}
+	})
+}
+
+// readCopy takes the backslashes of a field as CopyReadAttributesText does.
+func readCopy(field string) string {
+	var value strings.Builder
+	for i := 0; i < len(field); i++ {
+		c := field[i]
+		if c == '\\' && i+1 < len(field) {
+			i++
+			c = field[i]
+			if at := strings.IndexByte("bfnrtv", c); at >= 0 {
+				c = "\b\f\n\r\t\v"[at]
+			}
+		}
+		value.WriteByte(c)
+	}
+	return value.String()
+}
+
 // readRows reads a literal of an array of rows by the rules of PostgreSQL's array_in and record_in.
 func readRows(literal string) (rows [][]*string, err error) {
 	if len(literal) < 2 || literal[0] != '{' || literal[len(literal)-1] != '}' {

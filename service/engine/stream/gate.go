@@ -87,10 +87,8 @@ func (a *Apply) pass(ctx context.Context, lsn pglogrepl.LSN, received <-chan str
 		if !a.gate.stops(lsn) {
 			return nil
 		}
-		if a.transactions > 0 {
-			if err := a.commit(); err != nil {
-				return err
-			}
+		if err := a.commitAll(); err != nil {
+			return err
 		}
 		a.gate.stood(lsn)
 		select {

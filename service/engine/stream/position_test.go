@@ -3,6 +3,8 @@ package stream_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -82,6 +84,53 @@ func TestNothingIsConfirmedBeforeTheTargetHasIt(t *testing.T) {
 	if err := lock.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	r.drain(t, a)
+	if err := a.ended(t); err != nil {
+		t.Fatal(err)
+	}
+	r.checkEqual(t)
+}
+
+// Trap 24, too: while a backlog is applied the target's commits do not wait for its disk, and a crash takes back what is not there.
+func TestACrashTakesBackNothingThatTheSourceForgot(t *testing.T) {
+	t.Parallel()
+	// Nobody but the commits writes to the disk.
+	target := startCluster(t, map[string]string{"wal_writer_delay": "10s", "wal_writer_flush_after": "0"})
+	const (
+		backlog = 30_000
+		slow    = `, CHECK (length(repeat(md5(id::text), 3000)) > 0)` // so that changes always wait
+	)
+	r := newRouteTo(t, target.URL("postgres"), `CREATE TABLE a (id int PRIMARY KEY)`, `CREATE TABLE a (id int PRIMARY KEY`+slow+`)`)
+	r.exec(t, r.source, `SET synchronous_commit = off`)
+	if _, err := r.source.Exec(t.Context(), fmt.Sprintf(`DO $$ BEGIN FOR i IN 1..%d LOOP INSERT INTO public.a VALUES (i); COMMIT; END LOOP; END $$`, backlog)); err != nil {
+		t.Fatal(err)
+	}
+	nonce, err := r.capture.Beat(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := r.run(t)
+	time.Sleep(1500 * time.Millisecond) // the source has heard of something
+	if a.LastBeat() >= nonce {
+		t.Fatal("the backlog is too small")
+	}
+	if err := target.Kill9(); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.ended(t); err == nil {
+		t.Error("the apply has not noticed")
+	}
+	applied := a.Transactions()
+	if err := target.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.target = connect(t, r.targetURL)
+	left := lines(t, r.target, `SELECT count(*)::text FROM public.a`)
+	t.Logf("the crash left %s transactions of %d", left, applied)
+	if left == strconv.FormatInt(applied, 10) {
+		t.Error("the crash has taken back nothing: this proves nothing")
+	}
+	a = r.run(t)
 	r.drain(t, a)
 	if err := a.ended(t); err != nil {
 		t.Fatal(err)

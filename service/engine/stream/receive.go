@@ -30,7 +30,9 @@ const (
 	slabChanges = 500
 	// pause is how long the receiver lets the source go on when it has read everything. The source sends every change on its own,
 	// and to wake up for each would cost more than all the rest.
-	pause = 10 * time.Millisecond
+	pause = 5 * time.Millisecond
+	// pauseBytes is how much must have come since the last pause to read on without one: it is not the small messages that cost then.
+	pauseBytes = 64 << 10
 
 	// What a change takes in memory beside its message, about.
 	changeBytes, columnBytes = 300, 40
@@ -81,9 +83,12 @@ func (r *receiver) run(ctx context.Context, slot string) error {
 			return err
 		}
 		if !r.in.ready() {
-			nudgeAt(r.in.conn, wireBlock)
-			time.Sleep(pause)
-			nudgeAt(r.in.conn, 1)
+			if r.in.came < pauseBytes {
+				nudgeAt(r.in.conn, wireBlock)
+				time.Sleep(pause)
+				nudgeAt(r.in.conn, 1)
+			}
+			r.in.came = 0
 		}
 	}
 }

@@ -49,8 +49,12 @@ func newRoute(t testing.TB, schema string) *route {
 
 func newRouteOf(t testing.TB, sourceSchema, targetSchema string) *route {
 	t.Helper()
+	return newRouteTo(t, postgres.ForTest(t, targetMajor).NewDatabase(t, false).URL(), sourceSchema, targetSchema)
+}
+
+func newRouteTo(t testing.TB, target, sourceSchema, targetSchema string) *route {
+	t.Helper()
 	source := postgres.ForTest(t, sourceMajor).NewDatabase(t, true).URL()
-	target := postgres.ForTest(t, targetMajor).NewDatabase(t, false).URL()
 	r := &route{source: connect(t, source), target: connect(t, target), sourceURL: source, targetURL: target}
 	r.exec(t, r.source, sourceSchema)
 	r.exec(t, r.target, targetSchema)

@@ -1,13 +1,15 @@
 package stream
 
 import (
+	"bytes"
+	"cmp"
 	"slices"
 	"strings"
 
 	"github.com/jackc/pglogrepl"
 )
 
-// Many rows go to the target in one parameter: an array of the table's own row type. So each value is read by its column's
+// Many rows that are changed or deleted go to the target in one parameter: an array of the table's own row type. So each value is read by its column's
 // own input function with the column's modifiers, whatever its type, as if it came alone.
 
 // appendRows writes the rows as a literal of an array of the table's row type. Columns that are not wanted or were not sent are
@@ -76,15 +78,71 @@ func appendField(out, text []byte) []byte {
 	return append(out, '\\', '"')
 }
 
-// The statements for many rows are not prepared: each is planned for the table as large as it is at that moment.
+// Rows that are new come by COPY.
 
-func (r *relation) insertRows() string {
-	names, values := make([]string, len(r.columns)), make([]string, len(r.columns))
+func (r *relation) copyRows() string {
+	names := make([]string, len(r.columns))
 	for i := range r.columns {
-		names[i], values[i] = r.column(i), "d."+r.column(i)
+		names[i] = r.column(i)
 	}
-	return "INSERT INTO " + r.name + " (" + strings.Join(names, ", ") + ") SELECT " + strings.Join(values, ", ") + " FROM " + r.rows()
+	return "COPY " + r.name + " (" + strings.Join(names, ", ") + ") FROM STDIN"
 }
+
+// appendCopy writes the rows in the text format of COPY (PostgreSQL manual, COPY, File Formats).
+func appendCopy(out []byte, rows []tuple) []byte {
+	for _, row := range rows {
+		for i, c := range row {
+			if i > 0 {
+				out = append(out, '\t')
+			}
+			if c.state != pglogrepl.TupleDataTypeText {
+				out = append(out, '\\', 'N')
+				continue
+			}
+			out = appendEscaped(out, c.text)
+		}
+		out = append(out, '\n')
+	}
+	return out
+}
+
+func appendEscaped(out, text []byte) []byte {
+	start := 0
+	for i, c := range text {
+		var letter byte
+		switch c {
+		case '\\':
+			letter = '\\'
+		case '\t':
+			letter = 't'
+		case '\n':
+			letter = 'n'
+		case '\r':
+			letter = 'r'
+		default:
+			continue
+		}
+		out = append(append(out, text[start:i]...), '\\', letter)
+		start = i + 1
+	}
+	return append(out, text[start:]...)
+}
+
+// sortByKey brings rows into an order in which neighbours are neighbours in the index too: that of integers, and of any type whose
+// texts sort as its values do. Any order is right.
+func (r *relation) sortByKey(rows []tuple) {
+	slices.SortFunc(rows, func(x, y tuple) int {
+		for _, k := range r.key {
+			a, b := x[k].text, y[k].text
+			if order := cmp.Or(cmp.Compare(len(a), len(b)), bytes.Compare(a, b)); order != 0 {
+				return order
+			}
+		}
+		return 0
+	})
+}
+
+// The statements for many rows are not prepared: each is planned for the table as large as it is at that moment.
 
 func (r *relation) updateRows(mask string) string {
 	var set []string

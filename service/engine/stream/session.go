@@ -84,8 +84,38 @@ func (s *session) parse(name, sql string) {
 	s.end(start, 0)
 }
 
-// run sends Bind and Execute for a statement with parameters in text form.
+// copyIn sends a COPY FROM STDIN with its rows, without waiting for the server to ask for them: a server that does not come as far
+// skips them, as all up to the next sync (PostgreSQL manual, 54.2.6).
+func (s *session) copyIn(sql string, e expectation, rows []byte) error {
+	s.parse("", sql)
+	s.bind("", e, nil)
+	start := s.begin('d') // CopyData
+	s.out = append(s.out, rows...)
+	s.end(start, 0)
+	s.out = append(s.out, 'c', 0, 0, 0, 4) // CopyDone
+	s.sent += len(rows)
+	return s.limit()
+}
+
+// run executes a statement with parameters in text form.
 func (s *session) run(name string, e expectation, values [][]byte) error {
+	s.bind(name, e, values)
+	return s.limit()
+}
+
+// limit reads the answers when the server must not be given more before.
+func (s *session) limit() error {
+	if s.err != nil {
+		return s.err
+	}
+	if len(s.expected) >= unreadStatements || s.sent >= unreadBytes {
+		return s.settle()
+	}
+	return nil
+}
+
+// bind writes Bind and Execute.
+func (s *session) bind(name string, e expectation, values [][]byte) {
 	size, large := 0, 0
 	for _, v := range values {
 		size += 4 + len(v)
@@ -119,13 +149,6 @@ func (s *session) run(name string, e expectation, values [][]byte) error {
 	s.out = append(s.out, 'E', 0, 0, 0, 9, 0, 0, 0, 0, 0) // of the unnamed portal, all rows
 	s.expected = append(s.expected, e)
 	s.sent += size
-	if s.err != nil {
-		return s.err
-	}
-	if len(s.expected) >= unreadStatements || s.sent >= unreadBytes {
-		return s.settle()
-	}
-	return nil
 }
 
 // begin starts a message; end sets its length.
@@ -216,7 +239,7 @@ func (s *session) readAnswers() (wrong error) {
 				return s.err
 			}
 			return wrong
-		case *pgproto3.ParseComplete, *pgproto3.BindComplete, *pgproto3.ParameterStatus, *pgproto3.NoticeResponse, *pgproto3.NotificationResponse:
+		case *pgproto3.ParseComplete, *pgproto3.BindComplete, *pgproto3.CopyInResponse, *pgproto3.ParameterStatus, *pgproto3.NoticeResponse, *pgproto3.NotificationResponse:
 		default:
 			s.err = fmt.Errorf("unexpected answer %T of the target", message)
 			return s.err

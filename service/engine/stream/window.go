@@ -187,7 +187,18 @@ func (f *fold) send(s *session) error {
 			return err
 		}
 	}
-	return f.sendRows(s, "INSERT", inserts, r.insertRows, anyColumn, func(t tuple) error { return r.sendInsert(s, t) })
+	if len(inserts) >= foldRows {
+		e := r.expect("INSERT")
+		e.rows = int64(len(inserts))
+		s.scratch = appendCopy(s.scratch[:0], inserts)
+		return s.copyIn(r.copyRows(), e, s.scratch)
+	}
+	for _, row := range inserts {
+		if err := r.sendInsert(s, row); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sendRows sends one statement for many rows, or for few rows one for each.
@@ -200,6 +211,7 @@ func (f *fold) sendRows(s *session, operation string, rows []tuple, sql func() s
 		}
 		return nil
 	}
+	f.relation.sortByKey(rows)
 	e := f.relation.expect(operation)
 	e.rows = int64(len(rows))
 	s.scratch = f.relation.appendRows(s.scratch[:0], rows, wanted)

@@ -24,6 +24,7 @@ type wire struct {
 	block []byte
 	// block[start:end] is read and not given out.
 	start, end int
+	came       int // bytes that were read, until somebody else sets it back
 }
 
 // peek waits for the next message's header and gives the length of the message. After an error that is a timeout it can be
@@ -75,6 +76,7 @@ func (w *wire) fill(n int) error {
 	for w.end-w.start < n {
 		read, err := w.conn.Read(w.block[w.end:])
 		w.end += read
+		w.came += read
 		if err != nil && w.end-w.start < n {
 			return err
 		}
