@@ -91,7 +91,7 @@ func TestNothingIsConfirmedBeforeTheTargetHasIt(t *testing.T) {
 	r.checkEqual(t)
 }
 
-// Trap 24, too: while a backlog is applied the target's commits do not wait for its disk, and a crash takes back what is not there.
+// Trap 24: while a backlog is applied the target's commits do not wait for its disk, and a crash takes back what is not there.
 func TestACrashTakesBackNothingThatTheSourceForgot(t *testing.T) {
 	t.Parallel()
 	// Nobody but the commits writes to the disk.
