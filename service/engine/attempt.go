@@ -336,7 +336,9 @@ func (a *attempt) copySchema(ctx context.Context, from *base) error {
 	}
 	defer remove()
 	tools := schema.Tools{PgDump: a.engine.Settings.PgDump, PgRestore: a.engine.Settings.PgRestore}
-	dump, err := tools.Read(ctx, connection, schema.Options{Snapshot: from.Name, ExcludeSchema: capture.Schema(a.migration.ID), Existing: existing})
+	dump, err := tools.Read(ctx, connection, schema.Options{
+		Snapshot: from.Name, Encoding: clientEncoding(from.Conn()), ExcludeSchema: capture.Schema(a.migration.ID), Existing: existing,
+	})
 	if err != nil {
 		return schemaFailure(ctx, err)
 	}

@@ -112,19 +112,24 @@ func (e endpoint) Connect(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %s: %w", e.database, err)
 	}
-	if _, err := conn.Exec(ctx, disableNewerTimeouts); err != nil {
+	if _, err := conn.Exec(ctx, settleSQL); err != nil {
 		_ = conn.Close(ctx)
 		return nil, fmt.Errorf("setting up the session with %s: %w", e.database, err)
 	}
 	return conn, nil
 }
 
-// disableNewerTimeouts turns off the time limits that only some versions have, and that a start-up packet to an older
-// server must therefore not name: idle_session_timeout (14), transaction_timeout (17).
-const disableNewerTimeouts = `
-SELECT pg_catalog.set_config(name, '0', false)
+// settleSQL sets what depends on the server. It turns off the time limits that only some versions have, and that a start-up
+// packet to an older server must therefore not name: idle_session_timeout (14), transaction_timeout (17). And a database of
+// encoding SQL_ASCII holds any bytes, which nobody may take for UTF-8: they are carried as they are.
+const settleSQL = `
+SELECT pg_catalog.set_config(name, CASE name WHEN 'client_encoding' THEN 'SQL_ASCII' ELSE '0' END, false)
 FROM pg_catalog.pg_settings
-WHERE name IN ('idle_session_timeout', 'transaction_timeout')`
+WHERE name IN ('idle_session_timeout', 'transaction_timeout')
+   OR (name = 'client_encoding' AND pg_catalog.current_setting('server_encoding') = 'SQL_ASCII')`
+
+// clientEncoding is the encoding of what a session sends and gets.
+func clientEncoding(conn *pgx.Conn) string { return conn.PgConn().ParameterStatus("client_encoding") }
 
 // ConnectReplication opens a session that speaks the streaming replication protocol, logical (PostgreSQL manual, 54.4).
 // The caller closes it.
@@ -138,7 +143,7 @@ func (e endpoint) ConnectReplication(ctx context.Context) (*pgconn.PgConn, error
 	if err != nil {
 		return nil, fmt.Errorf("connecting for replication to %s: %w", e.database, err)
 	}
-	if _, err := conn.Exec(ctx, disableNewerTimeouts).ReadAll(); err != nil {
+	if _, err := conn.Exec(ctx, settleSQL).ReadAll(); err != nil {
 		_ = conn.Close(ctx)
 		return nil, fmt.Errorf("setting up the replication session with %s: %w", e.database, err)
 	}

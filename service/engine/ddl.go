@@ -147,7 +147,9 @@ func (f *finalization) dumpAgain(ctx context.Context, earlier *schema.Dump) (cat
 	}
 	defer remove()
 	tools := schema.Tools{PgDump: f.engine.Settings.PgDump, PgRestore: f.engine.Settings.PgRestore}
-	dump, err := tools.Read(ctx, connection, schema.Options{Snapshot: keeper.Name, ExcludeSchema: capture.Schema(f.migration.ID), Existing: existing})
+	dump, err := tools.Read(ctx, connection, schema.Options{
+		Snapshot: keeper.Name, Encoding: clientEncoding(keeper.Conn()), ExcludeSchema: capture.Schema(f.migration.ID), Existing: existing,
+	})
 	if err != nil {
 		return nil, nil, schemaFailure(ctx, err)
 	}

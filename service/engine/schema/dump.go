@@ -57,6 +57,7 @@ type Dump struct {
 // Options say what to dump.
 type Options struct {
 	Snapshot      string          // exported on the source
+	Encoding      string          // of the dump, which is that of the sessions that run it
 	ExcludeSchema string          // pattern of schemas to leave out
 	Existing      map[string]bool // extensions and schemas that the target has already, as "EXTENSION hstore"; they are left as they are
 }
@@ -71,7 +72,7 @@ func (t Tools) Read(ctx context.Context, source Connection, o Options) (*Dump, e
 	defer func() { _ = os.RemoveAll(folder) }()
 	archive := filepath.Join(folder, "schema.dump")
 	_, err = t.run(ctx, source, t.PgDump,
-		"--format=custom", "--schema-only", "--file="+archive, "--snapshot="+o.Snapshot, "--exclude-schema="+o.ExcludeSchema,
+		"--format=custom", "--schema-only", "--file="+archive, "--snapshot="+o.Snapshot, "--encoding="+o.Encoding, "--exclude-schema="+o.ExcludeSchema,
 		"--no-owner", "--no-acl", "--no-publications", "--no-subscriptions", "--no-security-labels", "--no-tablespaces", "--no-password")
 	if err != nil {
 		return nil, fmt.Errorf("dumping the schema of the source: %w", err)
