@@ -326,6 +326,10 @@ func (a *attempt) copySchema(ctx context.Context, from *base) error {
 	if err != nil {
 		return err
 	}
+	checks, err := schema.Checks(ctx, from.Conn())
+	if err != nil {
+		return err
+	}
 	existing, err := existingOnTarget(ctx, a.target)
 	if err != nil {
 		return err
@@ -361,6 +365,9 @@ func (a *attempt) copySchema(ctx context.Context, from *base) error {
 			}
 		}
 		if err := a.ledger.Create(ctx, tx, start); err != nil {
+			return err
+		}
+		if err := schema.TakeChecks(ctx, tx, checks); err != nil {
 			return err
 		}
 		return schema.Store(ctx, tx, dump)

@@ -588,6 +588,13 @@ func (f *finalization) finishSchema(ctx context.Context, tx pgx.Tx) error {
 			return schemaFailure(ctx, err)
 		}
 	}
+	broken, err := schema.ReturnChecks(ctx, tx)
+	if err != nil {
+		return schemaFailure(ctx, err)
+	}
+	for _, err := range broken {
+		f.warn("The " + err.Error())
+	}
 	return f.refreshViews(ctx, tx)
 }
 

@@ -39,6 +39,15 @@ CREATE TABLE _pgmig.entries (
     done boolean NOT NULL DEFAULT false
 );
 
+-- Check constraints that are taken off until the finalization.
+CREATE TABLE _pgmig.checks (
+    position int PRIMARY KEY,
+    owner text NOT NULL,
+    name text NOT NULL,
+    definition text NOT NULL,
+    comment text NOT NULL
+);
+
 CREATE TABLE _pgmig.fingerprint (
     object text PRIMARY KEY,
     value text NOT NULL
