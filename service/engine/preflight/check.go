@@ -41,7 +41,7 @@ const (
 	connectTimeout = 20 * time.Second
 	// sessionSettings are those that the statements of the checks rely on; a check changes nothing.
 	// The server's limit comes first; ours is for a server that has gone silent.
-	sessionSettings = `SET search_path = ''; SET statement_timeout = '30s'; SET lock_timeout = '10s'; SET client_encoding = 'UTF8'; SET default_transaction_read_only = on`
+	sessionSettings = `SET search_path = ''; SET statement_timeout = '30s'; SET lock_timeout = '10s'; SET default_transaction_read_only = on`
 	statementLimit  = 40 * time.Second
 )
 
