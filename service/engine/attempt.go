@@ -189,9 +189,14 @@ func (a *attempt) slotFailure(state capture.SlotState) error {
 // base is what tables are copied from: a slot's snapshot, kept alive, and the tables in it.
 type base struct {
 	*snapshot.Keeper
-	history capture.History
-	tables  []catalog.Table
+	history   capture.History
+	tables    []catalog.Table
+	rewritten bool // one of them was truncated or rewritten while the slot was made
 }
+
+// slotTries is how many slots are made at most to get one during which no table was truncated or rewritten. PostgreSQL may be
+// unable to decode what comes after such a one (CodeUndecodable), if transactions overlap in just that way.
+const slotTries = 5
 
 // begin takes the migration from nothing to a target that holds the schema and the ledger. The snapshot that it gives is the
 // slot's, nil with the offline method; the caller closes it.
@@ -220,15 +225,23 @@ func (a *attempt) begin(ctx context.Context) (*base, error) {
 		return nil, err
 	}
 	a.setPhase(PhaseSnapshot)
-	// A slot from a broken-off beginning is of no use: its snapshot is gone, and nothing was copied.
-	if err := a.capture.DropSlot(ctx, a.from.ConnectReplication); err != nil {
-		return nil, err
-	}
-	from, err := a.takeSnapshot(ctx, func(ctx context.Context, replication *pgconn.PgConn) (capture.Point, error) {
-		return capture.CreateSlot(ctx, replication, a.migration.ID)
-	})
-	if err != nil {
-		return nil, err
+	var from *base
+	for try := 1; ; try++ {
+		// A slot from a broken-off beginning is of no use: its snapshot is gone, and nothing was copied.
+		if err := a.capture.DropSlot(ctx, a.from.ConnectReplication); err != nil {
+			return nil, err
+		}
+		from, err = a.takeSnapshot(ctx, func(ctx context.Context, replication *pgconn.PgConn) (capture.Point, error) {
+			return capture.CreateSlot(ctx, replication, a.migration.ID)
+		})
+		if err != nil {
+			return nil, err
+		}
+		if !from.rewritten || try == slotTries {
+			break
+		}
+		from.Close(ctx)
+		a.log.Info("a table was truncated or rewritten while the slot was made", "slots", try)
 	}
 	a.setPhase(PhaseSchema)
 	if err := a.copySchema(ctx, from); err != nil {
@@ -279,10 +292,12 @@ func (a *attempt) takeSnapshot(ctx context.Context, create func(context.Context,
 		keeper.Close(ctx)
 		return nil, err
 	}
+	b := &base{Keeper: keeper, history: history, tables: tables}
 	for i := range tables {
+		b.rewritten = b.rewritten || tables[i].Filenode != before[i].Filenode
 		tables[i].Filenode = before[i].Filenode
 	}
-	return &base{Keeper: keeper, history: history, tables: tables}, nil
+	return b, nil
 }
 
 // readTables reads the tables under one snapshot.

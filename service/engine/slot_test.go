@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,11 +42,12 @@ func (w writing) commit(t *testing.T) {
 	}
 }
 
-// awaited waits until the creation of a slot waits for the transaction.
+// awaited waits until the creation of the migration's slot waits for the transaction.
 func (p *pair) awaited(t *testing.T, w writing) {
 	t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
-	for query(t, p.source, `SELECT count(*)::text FROM pg_locks WHERE NOT granted AND transactionid::text = '`+w.xid+`'`) == "0" {
+	const waiting = `SELECT count(*)::text FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND transactionid::text = '%s' AND query ~ 'pgmig_%s'`
+	for query(t, p.source, fmt.Sprintf(waiting, w.xid, p.migration.ID)) == "0" {
 		if time.Now().After(deadline) {
 			t.Fatal("no slot waits for the transaction")
 		}
@@ -72,19 +74,28 @@ func (p *pair) truncateWhile(t *testing.T, create func()) (undecodable writing) 
 }
 
 // alone gives databases on servers of their own: a slot waits for the write transactions of the whole server.
-func alone(t *testing.T) (p *pair, source *postgres.Cluster) {
+func alone(t *testing.T) *pair {
 	t.Helper()
-	p, source, _ = startServers(t, postgres.Options{})
+	p, _, _ := startServers(t, postgres.Options{})
 	execute(t, p.source, `CREATE TABLE emptied (id int PRIMARY KEY); CREATE TABLE other (id serial PRIMARY KEY); INSERT INTO emptied VALUES (4711)`)
-	return p, source
+	return p
 }
 
-// Trap 64: for a slot whose snapshot is exported, PostgreSQL waits once more, until the older transaction has ended too.
+// Trap 64: a slot during whose creation a table was truncated is not used.
 func TestATableTruncatedWhileTheSlotIsMade(t *testing.T) {
 	t.Parallel()
-	p, _ := alone(t)
-	var r *running
-	undecodable := p.truncateWhile(t, func() { r = p.run(t) })
+	p := alone(t)
+	there, goOn := make(chan struct{}), make(chan struct{})
+	reached := sync.OnceFunc(func() { close(there) })
+	p.engine.OnReached(func(point string) {
+		if point == string(engine.PhaseSnapshot) {
+			reached()
+			<-goOn
+		}
+	})
+	r := p.run(t)
+	<-there
+	undecodable := p.truncateWhile(t, func() { close(goOn) })
 	p.awaited(t, undecodable)
 	undecodable.commit(t)
 	r.waitInSync(t)
@@ -98,19 +109,19 @@ func TestATableTruncatedWhileTheSlotIsMade(t *testing.T) {
 // Trap 64: PostgreSQL's own fault, with a slot that is not of our making. What the failure says to do helps.
 func TestASlotThatPostgreSQLCannotRead(t *testing.T) {
 	t.Parallel()
-	p, source := alone(t)
+	p := alone(t)
 	r := p.run(t)
 	r.waitInSync(t)
 	r.stop()
 	_ = r.ended(t)
-	super := connect(t, source.URL(p.source.Database))
-	if _, err := super.Exec(t.Context(), `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots`); err != nil {
+	owner := connect(t, p.source.URL())
+	if _, err := owner.Exec(t.Context(), `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots`); err != nil {
 		t.Fatal(err)
 	}
 	made := make(chan error, 1)
 	undecodable := p.truncateWhile(t, func() {
 		go func() {
-			_, err := super.Exec(context.WithoutCancel(t.Context()), fmt.Sprintf(`SELECT pg_create_logical_replication_slot('pgmig_%s', 'pgoutput')`, p.migration.ID))
+			_, err := owner.Exec(context.WithoutCancel(t.Context()), fmt.Sprintf(`SELECT pg_create_logical_replication_slot('pgmig_%s', 'pgoutput')`, p.migration.ID))
 			made <- err
 		}()
 	})
