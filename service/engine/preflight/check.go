@@ -152,6 +152,7 @@ func (i *inspection) inspect(ctx context.Context) error {
 		}
 	}
 	if i.side == Source {
+		i.checkSearchPath(ctx)
 		i.checkReplication(ctx)
 		i.checkSnapshot(ctx)
 	}

@@ -170,7 +170,7 @@ type trigger struct {
 	names                    []string
 }
 
-// Trap 7: S13. Trap 19: S22, S52. Trap 31: S51. Trap 43: S54. Trap 46: S84. Trap 53: T08.
+// Trap 7: S13. Trap 19: S22, S52. Trap 31: S51. Trap 43: S54. Trap 44: S88. Trap 46: S84. Trap 53: T08.
 func TestFindings(t *testing.T) {
 	const c, w = preflight.Critical, preflight.Warning
 	for _, test := range []trigger{
@@ -224,6 +224,7 @@ func TestFindings(t *testing.T) {
 		{id: "T23", source: `SELECT lo_create(o) FROM generate_series(4711, 4713) AS o`, target: `SELECT lo_create(o) FROM generate_series(4712, 4714) AS o`, text: "Target already holds large objects with the numbers of the source's (2 objects found): 4712, 4713", severity: c, names: []string{"4712", "4713"}},
 		{id: "S82", source: `CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE FUNCTION g() RETURNS int LANGUAGE sql AS 'SELECT 1'; REVOKE EXECUTE ON FUNCTION f() FROM PUBLIC`, text: "Functions that PUBLIC may not execute will be open to PUBLIC on the target (1 function found)", severity: w, names: []string{"public.f()"}},
 		{id: "S84", sourceAdmin: `ALTER DATABASE "%database%" OWNER TO postgres`, text: "Login does not own the source database (only table locks keep writers off during the finalization)", severity: w},
+		{id: "S88", source: callers, text: "Functions of indexes, constraints and columns rely on a search path (4 objects found)", severity: c, names: []string{"public.empty_index", "public.t.checked", "public.t.computed", "public.t_index"}},
 		{id: "S81", sourceAdmin: `CREATE FOREIGN DATA WRAPPER f; CREATE CAST (int AS date) WITHOUT FUNCTION`, text: "Objects need a superuser on the target (2 objects found)", severity: c, names: []string{"cast integer AS date", "foreign data wrapper f"}},
 		{id: "S73", source: `ALTER DATABASE "%database%" SET default_transaction_read_only = on`, text: "Source database is read-only", severity: c},
 		{id: "S74", source: `CREATE TABLE t (a text); ALTER TABLE t REPLICA IDENTITY FULL`, text: "Tables with REPLICA IDENTITY FULL and large values cause much WAL (1 table found)", severity: w},
@@ -273,6 +274,23 @@ func TestFindings(t *testing.T) {
 		}
 	}
 }
+
+// callers has functions that call others, by names that mean something with a search path only, and some that are content
+// without.
+const callers = `
+CREATE TABLE words (w text PRIMARY KEY);
+CREATE FUNCTION first(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT left($1, 1)';
+CREATE FUNCTION calling(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN first($1); END';
+CREATE FUNCTION reading(text) RETURNS boolean LANGUAGE plpgsql STABLE AS 'BEGIN RETURN NOT EXISTS (SELECT FROM words WHERE w = $1); END';
+CREATE FUNCTION naming(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN public.first($1); END';
+CREATE FUNCTION having_path(text) RETURNS text LANGUAGE plpgsql IMMUTABLE SET search_path = public AS 'BEGIN RETURN first($1); END';
+CREATE TABLE t (id int PRIMARY KEY, v text CONSTRAINT checked CHECK (reading(v)), CONSTRAINT fine CHECK (naming(v) <> having_path('x')),
+	computed text GENERATED ALWAYS AS (calling(v)) STORED);
+CREATE INDEX t_index ON t (lower(v), calling(v)) WHERE having_path(v) <> '';
+CREATE INDEX t_fine ON t (having_path(v), naming(v), first(v));
+INSERT INTO t VALUES (1, 'a');
+CREATE TABLE empty (v text);
+CREATE INDEX empty_index ON empty (v) WHERE calling(v) = 'a'`
 
 // wants fails unless the check finds what the test says.
 func (p *pair) wants(t *testing.T, want trigger) {

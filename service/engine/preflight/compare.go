@@ -35,6 +35,7 @@ func inGo() []check {
 		{id: "S81", side: Target, severity: Critical, since: 10, text: "Objects need a superuser on the target ({count:object} found)", hint: "Drop these objects from the source, or install the extension that they belong to."},
 		{id: "S83", side: Source, severity: Critical, since: 10, text: "pg_dump cannot be run", hint: "Have the operator of the migration service install pg_dump."},
 		{id: "S86", side: Target, severity: Critical, since: 10, text: "Version {target} of the target does not know what version {source} knew ({count:object} found)", hint: "Use other types, operators or functions on the source, or a target of an earlier version."},
+		{id: "S88", side: Source, severity: Critical, since: 10, text: "Functions of indexes, constraints and columns rely on a search path ({count:object} found)", hint: "Write schemas before the names in these functions, or give them a path of their own with ALTER FUNCTION ... SET search_path."},
 		{id: "T01", side: Target, severity: Critical, since: 10, text: "Cannot connect to the target database ({detail})", hint: "See that the service instance is running and its service key is valid."},
 		{id: "T02", side: Target, severity: Critical, since: 10, text: "Source and target are the same database", hint: "Use another service instance as the target."},
 		{id: "T08", side: Target, severity: Warning, since: 10, text: "Login cannot disable triggers (foreign keys of {detail} of tables are checked during the finalization)", hint: "Plan the time for it, in which the source cannot be written."},
