@@ -119,6 +119,9 @@ func (t *soakTable) choose(random *rand.Rand) {
 		columns = append(columns[:1], wideColumns...)
 		t.limit = soakKeys / 5
 	}
+	if len(t.key) == 0 && len(t.others) > 0 { // without a key each change reads the whole table on the target
+		t.limit /= 10
+	}
 	columns = append(columns, column{"n", "int", "(i * 7 + {salt}) % 1000"})
 	var definitions []string
 	for _, c := range columns {
