@@ -1,7 +1,6 @@
 package snapshot
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -25,9 +24,6 @@ type Counter struct {
 	Rows  atomic.Int64
 	Bytes atomic.Int64
 }
-
-// copyBuffer is the size of the pieces in which rows go from the source to the target.
-const copyBuffer = 256 << 10
 
 const filenodeSQL = `SELECT coalesce(pg_catalog.pg_relation_filenode($1::oid), 0)`
 
@@ -58,19 +54,14 @@ func Copy(ctx context.Context, source *pgx.Conn, tx pgx.Tx, p Part, frozen bool,
 	from, to := statements(p, frozen)
 	pipe, feed := io.Pipe()
 	var (
-		read    int64
+		sent    int64
 		readErr error
 		done    = make(chan struct{})
 	)
 	go func() {
 		defer close(done)
-		buffer := bufio.NewWriterSize(feed, copyBuffer)
-		tag, err := source.PgConn().CopyTo(ctx, &counting{buffer, count}, from)
-		if err == nil {
-			err = buffer.Flush()
-		}
-		read, readErr = tag.RowsAffected(), err
-		_ = feed.CloseWithError(err) // nil ends the data, an error makes the target roll back
+		sent, readErr = read(ctx, source.PgConn(), from, feed, count)
+		_ = feed.CloseWithError(readErr) // nil ends the data, an error makes the target roll back
 	}()
 	tag, writeErr := tx.Conn().PgConn().CopyFrom(ctx, pipe, to)
 	_ = pipe.CloseWithError(errRefused) // stops a source that still sends when the target refused
@@ -82,8 +73,8 @@ func Copy(ctx context.Context, source *pgx.Conn, tx pgx.Tx, p Part, frozen bool,
 		return 0, fmt.Errorf("writing table %s to the target: %w", t, writeErr)
 	}
 	written := tag.RowsAffected()
-	if read != written {
-		return 0, fmt.Errorf("copying table %s: the source sent %d rows and the target stored %d", t, read, written)
+	if sent != written {
+		return 0, fmt.Errorf("copying table %s: the source sent %d rows and the target stored %d", t, sent, written)
 	}
 	return written, checkFilenode(ctx, source, t)
 }
@@ -96,7 +87,7 @@ func statements(p Part, frozen bool) (from, to string) {
 		list = " (" + columns + ")"
 	}
 	var options []string
-	if binary(p.Table) {
+	if inBinary(p.Table) {
 		options = append(options, "FORMAT binary")
 	}
 	from = "COPY " + p.Table.SQLName() + list
@@ -137,17 +128,4 @@ func columnList(t catalog.Table) string {
 		names[i] = pgx.Identifier{c.Name}.Sanitize()
 	}
 	return strings.Join(names, ", ")
-}
-
-// counting counts what goes through. Servers send a message for each row, which is good enough for the progress.
-type counting struct {
-	to    io.Writer
-	count *Counter
-}
-
-func (c *counting) Write(p []byte) (int, error) {
-	n, err := c.to.Write(p)
-	c.count.Bytes.Add(int64(n))
-	c.count.Rows.Add(1)
-	return n, err
 }

@@ -72,8 +72,8 @@ var binaryTypes = []uint32{
 	3926, // int8range
 }
 
-// binary tells whether all columns of a table can be carried in binary, which spares both servers the conversion.
-func binary(t catalog.Table) bool {
+// inBinary tells whether all columns of a table can be carried in binary, which spares both servers the conversion.
+func inBinary(t catalog.Table) bool {
 	columns := t.Writable()
 	return len(columns) > 0 && !slices.ContainsFunc(columns, func(c catalog.Column) bool {
 		return !slices.Contains(binaryTypes, c.BaseTypeOID)

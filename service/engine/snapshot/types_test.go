@@ -61,7 +61,7 @@ func TestEveryValueArrives(t *testing.T) {
 			p := newPair(t, test.types)
 			execute(t, p.source, test.values)
 			table := p.table(t)
-			if binary(table) != test.binary {
+			if inBinary(table) != test.binary {
 				t.Errorf("binary: %v", !test.binary)
 			}
 			rows := p.copy(t, []Part{{Table: table}})
