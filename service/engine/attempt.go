@@ -74,6 +74,13 @@ func (r *Replication) attempt(ctx context.Context, healthy *time.Time) error {
 	} else if err := a.checkSource(ctx, progress); err != nil {
 		return err
 	}
+	if progress.Stage == ledger.StageSchema {
+		a.setPhase(PhaseSchema)
+		if err := a.createSchema(ctx); err != nil {
+			return err
+		}
+		progress.Stage = ledger.StageCopying
+	}
 	*healthy = time.Now()
 	if a.offline() {
 		err = a.await(ctx)
@@ -331,13 +338,9 @@ func existingOnTarget(ctx context.Context, target *pgx.Conn) (map[string]bool, e
 	return existing, nil
 }
 
-// copySchema creates on the target, in one transaction, all that must be there before the data, and the ledger.
+// copySchema makes the ledger on the target, and creates there all that must be there before the data.
 func (a *attempt) copySchema(ctx context.Context, from *base) error {
 	fingerprint, err := catalog.ReadFingerprint(ctx, from.Conn())
-	if err != nil {
-		return err
-	}
-	identities, err := catalog.AlwaysIdentities(ctx, from.Conn())
 	if err != nil {
 		return err
 	}
@@ -368,27 +371,68 @@ func (a *attempt) copySchema(ctx context.Context, from *base) error {
 	}
 	a.mu.Unlock()
 	err = pgx.BeginFunc(ctx, a.target, func(tx pgx.Tx) error {
-		for _, entry := range dump.Before {
-			if err := schema.Create(ctx, tx, entry); err != nil {
-				return err
-			}
-		}
-		// The apply writes identity columns; the finalization makes them ALWAYS again.
-		for _, c := range identities {
-			if err := c.SetGenerated(ctx, tx, "BY DEFAULT"); err != nil {
-				return err
-			}
-		}
 		if err := a.ledger.Create(ctx, tx, start); err != nil {
 			return err
 		}
-		if err := schema.TakeChecks(ctx, tx, checks); err != nil {
+		if err := schema.StoreChecks(ctx, tx, checks); err != nil {
 			return err
 		}
-		return schema.Store(ctx, tx, dump)
+		return schema.Store(ctx, tx, dump, false)
 	})
 	if err != nil {
 		return schemaFailure(ctx, err)
+	}
+	return a.createSchema(ctx)
+}
+
+// createSchema creates on the target what must be there before the data and is not there yet. That takes many transactions:
+// one that locks tens of thousands of relations finds no room for that on most servers.
+func (a *attempt) createSchema(ctx context.Context) error {
+	entries, err := schema.Pending(ctx, a.target, schema.BeforeData)
+	if err != nil {
+		return err
+	}
+	if err := a.createEntries(ctx, a.target, entries...); err != nil {
+		return err
+	}
+	if err := a.openIdentities(ctx); err != nil {
+		return err
+	}
+	err = schema.TakeChecks(ctx, a.target, func(tx pgx.Tx) error { return a.ledger.CheckEpoch(ctx, tx) })
+	if err != nil {
+		return schemaFailure(ctx, err)
+	}
+	return a.ledger.SetStage(ctx, a.target, ledger.StageCopying)
+}
+
+// identitiesPerBatch bounds the locks that a transaction takes.
+const identitiesPerBatch = 200
+
+// openIdentities lets the apply write identity columns; the finalization makes them ALWAYS again.
+func (a *attempt) openIdentities(ctx context.Context) error {
+	columns, err := catalog.AlwaysIdentities(ctx, a.target)
+	if err != nil {
+		return err
+	}
+	wanted, err := catalog.AlwaysIdentities(ctx, a.source)
+	if err != nil {
+		return err
+	}
+	fromSource := make(map[catalog.IdentityColumn]bool, len(wanted))
+	for _, c := range wanted {
+		fromSource[c] = true
+	}
+	columns = slices.DeleteFunc(columns, func(c catalog.IdentityColumn) bool { return !fromSource[c] })
+	for batch := range slices.Chunk(columns, identitiesPerBatch) {
+		err := pgx.BeginFunc(ctx, a.target, func(tx pgx.Tx) error {
+			if err := catalog.SetAllGenerated(ctx, tx, batch, "BY DEFAULT"); err != nil {
+				return err
+			}
+			return a.ledger.CheckEpoch(ctx, tx)
+		})
+		if err != nil {
+			return schemaFailure(ctx, err)
+		}
 	}
 	return nil
 }

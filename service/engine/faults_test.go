@@ -586,3 +586,72 @@ func TestATableTruncatedWithoutAPause(t *testing.T) {
 	}
 	p.checkEqual(t)
 }
+
+// watchTables makes the target do something after it has created the table half.
+func (p *pair) watchTables(t *testing.T, do string) (unwatch func()) {
+	t.Helper()
+	cluster := postgres.ForTest(t, targetMajor)
+	execute := func(sql string) {
+		t.Helper()
+		if err := cluster.Exec(t.Context(), p.target.Database, sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	execute(`CREATE SCHEMA watch;
+		CREATE FUNCTION watch.tables() RETURNS event_trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			IF EXISTS (SELECT FROM pg_event_trigger_ddl_commands() WHERE object_identity = 'public.half') THEN ` + do + `; END IF;
+		END $$;
+		CREATE EVENT TRIGGER watch_tables ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION watch.tables()`)
+	return func() { execute(`DROP EVENT TRIGGER IF EXISTS watch_tables; DROP SCHEMA IF EXISTS watch CASCADE`) }
+}
+
+// The schema is copied in several transactions. What breaks off in between goes on, or is removed.
+func TestASchemaCopyThatIsBrokenOff(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	execute(t, p.source, `
+		CREATE SCHEMA s;
+		DO $$ BEGIN FOR i IN 1..81 LOOP
+			EXECUTE format('CREATE TABLE %s (id serial PRIMARY KEY, n int GENERATED ALWAYS AS IDENTITY)', CASE WHEN i > 41 THEN 'z' || i WHEN i < 41 THEN 'a' || i ELSE 'half' END);
+		END LOOP; END $$;
+		CREATE VIEW s.v AS SELECT * FROM half;
+		INSERT INTO half DEFAULT VALUES`)
+	before := dumpSchema(t, p.target)
+	unwatch := p.watchTables(t, `RAISE EXCEPTION 'not this one'`)
+	err := p.run(t).ended(t)
+	wantFailure(t, err, engine.CodeSchemaCopy, "creating table half in schema public")
+	unwatch()
+	if n := query(t, p.target, `SELECT count(*)::text FROM _pgmig.entries WHERE done`); n == "0" {
+		t.Error("nothing was created")
+	}
+	p.migration.Epoch++
+	if err := p.engine.Remove(t.Context(), p.migration, true); err != nil {
+		t.Fatal(err)
+	}
+	if after := dumpSchema(t, p.target); after != before {
+		t.Errorf("the target differs:\n%s", diff(before, after))
+	}
+
+	unwatch = p.watchTables(t, `PERFORM pg_catalog.pg_sleep(3600)`)
+	r := p.run(t)
+	deadline := time.Now().Add(time.Minute)
+	for query(t, p.target, `SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'`) != "1" {
+		if time.Now().After(deadline) {
+			t.Fatal("the table was not created")
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	execute(t, p.source, `UPDATE half SET id = 4711`)
+	r.stop()
+	_ = r.ended(t)
+	unwatch()
+	p.migration.Epoch++
+	r = p.run(t)
+	r.waitInSync(t)
+	r.finalize(t)
+	if err := p.engine.Remove(t.Context(), p.migration, false); err != nil {
+		t.Fatal(err)
+	}
+	p.checkEqual(t)
+}

@@ -564,29 +564,27 @@ func (f *finalization) finishSchema(ctx context.Context, tx pgx.Tx) error {
 	if err != nil {
 		return err
 	}
-	for _, c := range identities {
-		if err := c.SetGenerated(ctx, tx, "ALWAYS"); err != nil {
-			return err
-		}
+	if err := catalog.SetAllGenerated(ctx, tx, identities, "ALWAYS"); err != nil {
+		return err
 	}
 	// The dump saw the replica identities that the replication had set on the source.
 	changed, err := capture.Source{ID: f.migration.ID, Conn: f.source}.Identities(ctx)
 	if err != nil {
 		return err
 	}
+	var restore strings.Builder
 	for _, i := range changed {
-		if _, err := tx.Exec(ctx, i.Statement()); err != nil {
-			return fmt.Errorf("restoring the replica identity of table %s.%s on the target: %w", i.Schema, i.Table, err)
-		}
+		restore.WriteString(i.Statement() + ";\n")
+	}
+	if _, err := tx.Exec(ctx, restore.String(), pgx.QueryExecModeSimpleProtocol); err != nil {
+		return fmt.Errorf("restoring replica identities on the target: %w", err)
 	}
 	entries, err := schema.Pending(ctx, tx, schema.Opening)
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		if err := schema.CreateStored(ctx, tx, e); err != nil {
-			return schemaFailure(ctx, err)
-		}
+	if err := schema.Create(ctx, tx, entries, nil); err != nil {
+		return schemaFailure(ctx, err)
 	}
 	broken, err := schema.ReturnChecks(ctx, tx)
 	if err != nil {

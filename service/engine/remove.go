@@ -11,6 +11,7 @@ import (
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/fence"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/largeobject"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/ledger"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/schema"
 )
 
 // Remove takes away everything that the migration left on the source (fence, slot, publication, replica identities,
@@ -72,12 +73,11 @@ func (r *Replication) removeFromTarget(ctx context.Context, to endpoint, clean b
 			return err
 		}
 	}
-	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		if clean && progress.Stage != ledger.StageOpened && progress.DropSQL != "" {
-			if _, err := tx.Exec(ctx, progress.DropSQL, pgx.QueryExecModeSimpleProtocol); err != nil {
-				return fmt.Errorf("dropping from the target what the replication created there: %w", err)
-			}
+	if clean && progress.Stage != ledger.StageOpened {
+		err := schema.Drop(ctx, conn, progress.DropSQL, func(tx pgx.Tx) error { return r.ledger.CheckEpoch(ctx, tx) })
+		if err != nil {
+			return fmt.Errorf("dropping from the target what the replication created there: %w", err)
 		}
-		return r.ledger.Drop(ctx, tx)
-	})
+	}
+	return r.ledger.Drop(ctx, conn)
 }

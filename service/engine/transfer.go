@@ -381,9 +381,10 @@ func (t *transfer) finishTables(ctx context.Context) error {
 
 func (t *transfer) finish(ctx context.Context, conn *pgx.Conn, w work) error {
 	if w.entry != nil {
-		if err := t.createEntry(ctx, conn, *w.entry); err != nil {
+		if err := t.createEntries(ctx, conn, *w.entry); err != nil {
 			return err
 		}
+		t.reached("index built")
 	}
 	if w.left == nil || w.left.Add(-1) > 0 {
 		return nil
@@ -401,31 +402,27 @@ func (t *transfer) finish(ctx context.Context, conn *pgx.Conn, w work) error {
 	return nil
 }
 
-// createPending creates what of the schema copy has its time now.
+// createPending creates what of the schema copy has its time now, one by one: a transaction that builds several indexes would
+// keep the changes of their tables waiting.
 func (a *attempt) createPending(ctx context.Context, conn *pgx.Conn, when schema.When) error {
 	entries, err := schema.Pending(ctx, conn, when)
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		if err := a.createEntry(ctx, conn, e); err != nil {
+	for i := range entries {
+		if err := a.createEntries(ctx, conn, entries[i]); err != nil {
 			return err
 		}
+		a.reached("index built")
 	}
 	return nil
 }
 
-// createEntry runs a statement of the schema copy and records it as done.
-func (a *attempt) createEntry(ctx context.Context, conn *pgx.Conn, e schema.Stored) error {
-	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		if err := schema.CreateStored(ctx, tx, e); err != nil {
-			return err
-		}
-		return a.ledger.CheckEpoch(ctx, tx)
-	})
+// createEntries runs statements of the schema copy and records them as done.
+func (a *attempt) createEntries(ctx context.Context, conn *pgx.Conn, entries ...schema.Stored) error {
+	err := schema.Create(ctx, conn, entries, func(tx pgx.Tx) error { return a.ledger.CheckEpoch(ctx, tx) })
 	if err != nil {
 		return schemaFailure(ctx, err)
 	}
-	a.reached("index built")
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed" // for the query
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -37,9 +38,17 @@ type Executor interface {
 
 // SetGenerated makes the column generated "ALWAYS" or "BY DEFAULT".
 func (c IdentityColumn) SetGenerated(ctx context.Context, x Executor, when string) error {
-	sql := "ALTER TABLE " + pgx.Identifier{c.Schema, c.Table}.Sanitize() + " ALTER COLUMN " + pgx.Identifier{c.Column}.Sanitize() + " SET GENERATED " + when
-	if _, err := x.Exec(ctx, sql); err != nil {
-		return fmt.Errorf("making identity column %s of table %s.%s generated %s: %w", c.Column, c.Schema, c.Table, when, err)
+	return SetAllGenerated(ctx, x, []IdentityColumn{c}, when)
+}
+
+// SetAllGenerated is SetGenerated for many columns in one round trip.
+func SetAllGenerated(ctx context.Context, x Executor, columns []IdentityColumn, when string) error {
+	var sql strings.Builder
+	for _, c := range columns {
+		sql.WriteString("ALTER TABLE " + pgx.Identifier{c.Schema, c.Table}.Sanitize() + " ALTER COLUMN " + pgx.Identifier{c.Column}.Sanitize() + " SET GENERATED " + when + ";\n")
+	}
+	if _, err := x.Exec(ctx, sql.String(), pgx.QueryExecModeSimpleProtocol); err != nil {
+		return fmt.Errorf("making identity columns generated %s: %w", when, err)
 	}
 	return nil
 }

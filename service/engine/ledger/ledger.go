@@ -25,6 +25,7 @@ type Stage string
 // The stages in their order.
 const (
 	StageNone    Stage = ""        // nothing is on the target yet
+	StageSchema  Stage = "schema"  // the entries of the schema copy say which of them are there
 	StageCopying Stage = "copying" // the schema is there; each table says whether it is copied
 	StageStream  Stage = "stream"  // all tables and indexes are there
 	StageOpened  Stage = "opened"  // the point of no return is passed: the target is the truth
@@ -132,7 +133,7 @@ type Start struct {
 	Fingerprint catalog.Fingerprint // of the source when its schema was copied
 }
 
-// Create makes the ledger, in the transaction that also copies the schema. The tables are all pending.
+// Create makes the ledger, in the transaction that also stores the entries of the schema copy. The tables are all pending.
 func (l Ledger) Create(ctx context.Context, tx pgx.Tx, start Start) error {
 	if _, err := tx.Exec(ctx, createSQL, pgx.QueryExecModeSimpleProtocol); err != nil {
 		return fmt.Errorf("creating the ledger on the target: %w", err)
@@ -140,7 +141,7 @@ func (l Ledger) Create(ctx context.Context, tx pgx.Tx, start Start) error {
 	const insert = `
 INSERT INTO _pgmig.progress (migration, epoch, stage, method, method_reason, source_system, source_timeline, drop_statements)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`
-	if _, err := tx.Exec(ctx, insert, l.Migration, l.Epoch, string(StageCopying), string(start.Method), start.Reason,
+	if _, err := tx.Exec(ctx, insert, l.Migration, l.Epoch, string(StageSchema), string(start.Method), start.Reason,
 		start.History.System, start.History.Timeline, start.DropSQL); err != nil {
 		return fmt.Errorf("creating the ledger on the target: %w", err)
 	}

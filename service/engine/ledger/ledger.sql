@@ -28,7 +28,7 @@ CREATE TABLE _pgmig.tables (
     bytes bigint NOT NULL DEFAULT 0
 );
 
--- The entries of the schema copy; those that come before the data are done from the beginning.
+-- The entries of the schema copy.
 CREATE TABLE _pgmig.entries (
     position int PRIMARY KEY,
     before_data boolean NOT NULL,

@@ -54,12 +54,9 @@ func Checks(ctx context.Context, q Querier) ([]Check, error) {
 	return checks, nil
 }
 
-// TakeChecks takes the constraints off the target and keeps them in the ledger, in the transaction that created them.
-func TakeChecks(ctx context.Context, tx pgx.Tx, checks []Check) error {
+// StoreChecks writes the constraints to the ledger.
+func StoreChecks(ctx context.Context, tx pgx.Tx, checks []Check) error {
 	for i, c := range checks {
-		if _, err := tx.Exec(ctx, "ALTER "+c.Owner+" DROP CONSTRAINT "+c.Name); err != nil {
-			return fmt.Errorf("taking check constraint %s off %s: %w", c.Name, c.Owner, err)
-		}
 		const insert = `INSERT INTO _pgmig.checks (position, owner, name, definition, comment) VALUES ($1, $2, $3, $4, $5)`
 		if _, err := tx.Exec(ctx, insert, i, c.Owner, c.Name, c.Definition, c.Comment); err != nil {
 			return fmt.Errorf("writing check constraint %s to the ledger: %w", c.Name, err)
@@ -68,16 +65,50 @@ func TakeChecks(ctx context.Context, tx pgx.Tx, checks []Check) error {
 	return nil
 }
 
-// ReturnChecks creates the constraints that TakeChecks took. It names those that rows break, which are left not validated:
-// the source has not looked at these rows again since it took them.
-func ReturnChecks(ctx context.Context, tx pgx.Tx) (broken []*NotValidatedError, err error) {
-	rows, err := tx.Query(ctx, `SELECT owner, name, definition, comment FROM _pgmig.checks ORDER BY position`)
+// checksPerBatch bounds the locks that a transaction takes.
+const checksPerBatch = 100
+
+// TakeChecks takes the constraints in the ledger off the target. It can be called again. There is a transaction for each batch
+// of them, at the end of which check is called.
+func TakeChecks(ctx context.Context, target *pgx.Conn, check func(pgx.Tx) error) error {
+	checks, err := storedChecks(ctx, target)
+	if err != nil {
+		return err
+	}
+	for batch := range slices.Chunk(checks, checksPerBatch) {
+		err := pgx.BeginFunc(ctx, target, func(tx pgx.Tx) error {
+			for _, c := range batch {
+				if _, err := tx.Exec(ctx, "ALTER "+c.Owner+" DROP CONSTRAINT IF EXISTS "+c.Name); err != nil {
+					return fmt.Errorf("taking check constraint %s off %s: %w", c.Name, c.Owner, err)
+				}
+			}
+			return check(tx)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func storedChecks(ctx context.Context, q Querier) ([]Check, error) {
+	rows, err := q.Query(ctx, `SELECT owner, name, definition, comment FROM _pgmig.checks ORDER BY position`)
 	if err != nil {
 		return nil, fmt.Errorf("reading the check constraints from the ledger: %w", err)
 	}
 	checks, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Check])
 	if err != nil {
 		return nil, fmt.Errorf("reading the check constraints from the ledger: %w", err)
+	}
+	return checks, nil
+}
+
+// ReturnChecks creates the constraints that TakeChecks took. It names those that rows break, which are left not validated:
+// the source has not looked at these rows again since it took them.
+func ReturnChecks(ctx context.Context, tx pgx.Tx) (broken []*NotValidatedError, err error) {
+	checks, err := storedChecks(ctx, tx)
+	if err != nil {
+		return nil, err
 	}
 	for _, c := range checks {
 		if err := Run(ctx, tx, "ALTER "+c.Owner+" ADD CONSTRAINT "+c.Name+" "+c.Definition+" NOT VALID"); err != nil {

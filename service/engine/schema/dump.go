@@ -50,7 +50,7 @@ func (e Entry) String() string {
 type Dump struct {
 	Before []Entry // what must exist before the data: schemas, types, functions, tables …
 	After  []Entry // what comes after the data: indexes, constraints, triggers …
-	// DropSQL removes, in the right order, what Before creates.
+	// DropSQL removes, in the right order, what Before creates, for Drop.
 	DropSQL string
 }
 

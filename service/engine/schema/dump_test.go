@@ -58,3 +58,11 @@ func TestKeepWanted(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
+
+func TestStatementsAreCutOutsideOfNames(t *testing.T) {
+	const script = "DROP TABLE IF EXISTS s.a;\n" + `DROP TABLE IF EXISTS "we""ird; 'x".b;` + "\nCREATE OR REPLACE VIEW v AS SELECT ';\"' AS a;\nDROP SCHEMA s"
+	got := statements(script)
+	if len(got) != 4 || strings.Join(got, "") != script || !strings.HasSuffix(got[1], ".b;") || !strings.HasSuffix(got[2], "AS a;") {
+		t.Errorf("%q", got)
+	}
+}

@@ -2,21 +2,23 @@ package schema
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Store writes the entries of a dump to the ledger, in the transaction that creates those that come before the data.
-func Store(ctx context.Context, tx pgx.Tx, dump *Dump) error {
+// Store writes the entries of a dump to the ledger. created says that those that come before the data are there.
+func Store(ctx context.Context, tx pgx.Tx, dump *Dump, created bool) error {
 	all := slices.Concat(dump.Before, dump.After)
 	_, err := tx.CopyFrom(ctx, pgx.Identifier{"_pgmig", "entries"},
 		[]string{"position", "before_data", "kind", "schema_name", "name", "statements", "done"},
 		pgx.CopyFromSlice(len(all), func(i int) ([]any, error) {
 			e, before := all[i], i < len(dump.Before)
-			return []any{i, before, e.Kind, e.Schema, e.Name, e.Statements, before}, nil
+			return []any{i, before, e.Kind, e.Schema, e.Name, e.Statements, before && created}, nil
 		}))
 	if err != nil {
 		return fmt.Errorf("writing the schema's entries to the ledger: %w", err)
@@ -38,7 +40,7 @@ func Replace(ctx context.Context, tx pgx.Tx, dump *Dump) error {
 	if _, err := tx.Exec(ctx, `DELETE FROM _pgmig.entries`); err != nil {
 		return fmt.Errorf("replacing the schema's entries in the ledger: %w", err)
 	}
-	if err := Store(ctx, tx, dump); err != nil {
+	if err := Store(ctx, tx, dump, true); err != nil {
 		return err
 	}
 	var done []int
@@ -81,6 +83,14 @@ type Stored struct {
 	Before   bool // the data
 	Done     bool
 	Entry
+}
+
+// When is Entry.When for entries of both kinds.
+func (s Stored) When() When {
+	if s.Before {
+		return BeforeData
+	}
+	return s.Entry.When()
 }
 
 // Pending gives the entries of one point that are not created yet, in the order of the dump.
@@ -130,27 +140,58 @@ func (e Entry) Creating() string {
 	return e.Statements
 }
 
-// Create runs the statements of e on the target.
-func Create(ctx context.Context, tx pgx.Tx, e Entry) error {
-	if err := Run(ctx, tx, e.Creating()); err != nil {
-		return fmt.Errorf("creating %s on the target: %w", e, err)
-	}
-	return nil
-}
-
 // Run runs statements in the way of those of a dump.
 func Run(ctx context.Context, tx pgx.Tx, sql string) error {
 	_, err := tx.Exec(ctx, sessionSQL+";\n"+sql, pgx.QueryExecModeSimpleProtocol)
 	return err
 }
 
-// CreateStored is Create for an entry in the ledger, which it marks as done in the same transaction.
-func CreateStored(ctx context.Context, tx pgx.Tx, s Stored) error {
-	if err := Create(ctx, tx, s.Entry); err != nil {
-		return err
-	}
-	if _, err := tx.Exec(ctx, `UPDATE _pgmig.entries SET done = true WHERE position = $1`, s.Position); err != nil {
-		return fmt.Errorf("recording %s in the ledger: %w", s, err)
+// Beginner is a session, or a transaction, which begins a savepoint.
+type Beginner interface {
+	Begin(ctx context.Context) (pgx.Tx, error)
+}
+
+// entriesPerBatch bounds the locks that a transaction takes, some for each entry, and the round trips to a distant target.
+const entriesPerBatch = 100
+
+// Create creates entries of the ledger in their order, and marks them as done in the same transaction. There is a transaction
+// for each batch of them, and check, which may be nil, is called at its end.
+func Create(ctx context.Context, target Beginner, entries []Stored, check func(pgx.Tx) error) error {
+	for batch := range slices.Chunk(entries, entriesPerBatch) {
+		err := createBatch(ctx, target, batch, check)
+		var refused *pgconn.PgError
+		if errors.As(err, &refused) && len(batch) > 1 {
+			// The server does not say which of them it was. The one that fails alone has a name.
+			for i := range batch {
+				if err = createBatch(ctx, target, batch[i:i+1], check); err != nil {
+					break
+				}
+			}
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+func createBatch(ctx context.Context, target Beginner, entries []Stored, check func(pgx.Tx) error) error {
+	var sql strings.Builder
+	positions := make([]int, len(entries))
+	for i, e := range entries {
+		sql.WriteString(e.Creating() + ";\n")
+		positions[i] = e.Position
+	}
+	return pgx.BeginFunc(ctx, target, func(tx pgx.Tx) error {
+		if err := Run(ctx, tx, sql.String()); err != nil {
+			return fmt.Errorf("creating %s on the target: %w", entries[0], err)
+		}
+		if _, err := tx.Exec(ctx, `UPDATE _pgmig.entries SET done = true WHERE position = ANY ($1)`, positions); err != nil {
+			return fmt.Errorf("recording %s in the ledger: %w", entries[0], err)
+		}
+		if check == nil {
+			return nil
+		}
+		return check(tx)
+	})
 }

@@ -2,18 +2,19 @@ package schema
 
 import "strings"
 
-// When says at which point of a migration an entry that comes after the data is created.
+// When says at which point of a migration an entry is created.
 type When int
 
 // The points.
 const (
-	Statistics  When = iota // before the copy, because ANALYZE fills them after it
+	BeforeData  When = iota // in the order of the dump
+	Statistics              // before the copy, because ANALYZE fills them after it
 	Indexes                 // after the copy, in any order and several at once
 	Attachments             // after all indexes, in the order of the dump
 	Opening                 // in the finalization, in the order of the dump: it would act on rows that are applied one by one
 )
 
-// When gives the point for e. What is not known to be harmless waits for the opening.
+// When gives the point for e, which comes after the data. What is not known to be harmless waits for the opening.
 func (e Entry) When() When {
 	switch e.Kind {
 	case "CONSTRAINT":
