@@ -55,13 +55,23 @@ func list(changes []catalog.Change) string {
 	return strings.Join(names, ", ")
 }
 
-// unchanged makes sure that nothing at all of the schema has changed since the fingerprint was read.
-func (f *finalization) unchanged(ctx context.Context, fingerprint catalog.Fingerprint) error {
+// state is the schema of the source at one moment.
+type state struct {
+	fingerprint catalog.Fingerprint
+	stamp       string
+}
+
+// unchanged makes sure that nothing at all of the schema has changed since then.
+func (f *finalization) unchanged(ctx context.Context, then state) error {
+	stamp, err := catalog.ReadStamp(ctx, f.source)
+	if err != nil || stamp == then.stamp {
+		return err
+	}
 	now, err := catalog.ReadFingerprint(ctx, f.source)
 	if err != nil {
 		return err
 	}
-	changes := fingerprint.Changes(now)
+	changes := then.fingerprint.Changes(now)
 	if err := f.judge(changes); err != nil || len(changes) == 0 {
 		return err
 	}
@@ -73,24 +83,24 @@ func (f *finalization) unchanged(ctx context.Context, fingerprint catalog.Finger
 }
 
 // carrySchema brings over what was changed in the source's schema since it was copied, as far as rows do not mind it, and
-// gives the fingerprint of what the target's schema is by then. A dump made now is compared with the one that was copied, so
+// gives the state that the target's schema has by then. A dump made now is compared with the one that was copied, so
 // that a change is found which the fingerprint does not show, such as that of a policy.
-func (f *finalization) carrySchema(ctx context.Context) (catalog.Fingerprint, error) {
+func (f *finalization) carrySchema(ctx context.Context) (now state, err error) {
 	copied, err := f.ledger.Fingerprint(ctx, f.target)
 	if err != nil {
-		return nil, err
+		return now, err
 	}
 	earlier, err := schema.StoredDump(ctx, f.target)
 	if err != nil {
-		return nil, err
+		return now, err
 	}
 	now, later, err := f.dumpAgain(ctx, earlier)
 	if err != nil {
-		return nil, err
+		return now, err
 	}
-	changes := copied.Changes(now)
+	changes := copied.Changes(now.fingerprint)
 	if err := f.judge(changes); err != nil {
-		return nil, err
+		return now, err
 	}
 	before, after := schema.Compare(earlier.Before, later.Before), schema.Compare(earlier.After, later.After)
 	if len(changes) == 0 && before.Empty() && after.Empty() {
@@ -98,7 +108,7 @@ func (f *finalization) carrySchema(ctx context.Context) (catalog.Fingerprint, er
 	}
 	steps, err := f.planChanges(ctx, changes, before, after)
 	if err != nil {
-		return nil, err
+		return now, err
 	}
 	err = pgx.BeginFunc(ctx, f.target, func(tx pgx.Tx) error {
 		if err := runInAnyOrder(ctx, tx, steps); err != nil {
@@ -107,10 +117,10 @@ func (f *finalization) carrySchema(ctx context.Context) (catalog.Fingerprint, er
 		if err := schema.Replace(ctx, tx, later); err != nil {
 			return err
 		}
-		return f.ledger.SchemaCarried(ctx, tx, later.DropSQL, now)
+		return f.ledger.SchemaCarried(ctx, tx, later.DropSQL, now.fingerprint)
 	})
 	if err != nil {
-		return nil, err
+		return now, err
 	}
 	if f.offline() {
 		return now, nil // its tables are still empty: indexes come later
@@ -119,41 +129,43 @@ func (f *finalization) carrySchema(ctx context.Context) (catalog.Fingerprint, er
 }
 
 // dumpAgain dumps the schema of the source as it is now, without what the target had before the migration.
-func (f *finalization) dumpAgain(ctx context.Context, earlier *schema.Dump) (catalog.Fingerprint, *schema.Dump, error) {
+func (f *finalization) dumpAgain(ctx context.Context, earlier *schema.Dump) (now state, dump *schema.Dump, err error) {
 	conn, err := f.live.source.Connect(ctx)
 	if err != nil {
-		return nil, nil, err
+		return now, nil, err
 	}
 	keeper, err := snapshot.KeepCurrent(ctx, conn, 0)
 	if err != nil {
 		closeConn(ctx, conn)
-		return nil, nil, err
+		return now, nil, err
 	}
 	defer keeper.Close(ctx)
-	fingerprint, err := catalog.ReadFingerprint(ctx, keeper.Conn())
-	if err != nil {
-		return nil, nil, err
+	if now.fingerprint, err = catalog.ReadFingerprint(ctx, keeper.Conn()); err != nil {
+		return now, nil, err
+	}
+	if now.stamp, err = catalog.ReadStamp(ctx, keeper.Conn()); err != nil {
+		return now, nil, err
 	}
 	existing, err := existingOnTarget(ctx, f.target)
 	if err != nil {
-		return nil, nil, err
+		return now, nil, err
 	}
 	for _, e := range earlier.Before {
 		delete(existing, e.Kind+" "+e.Name) // we have made it
 	}
 	connection, remove, err := f.live.source.libpq()
 	if err != nil {
-		return nil, nil, err
+		return now, nil, err
 	}
 	defer remove()
 	tools := schema.Tools{PgDump: f.engine.Settings.PgDump, PgRestore: f.engine.Settings.PgRestore}
-	dump, err := tools.Read(ctx, connection, schema.Options{
+	dump, err = tools.Read(ctx, connection, schema.Options{
 		Snapshot: keeper.Name, Encoding: clientEncoding(keeper.Conn()), ExcludeSchema: capture.Schema(f.migration.ID), Existing: existing,
 	})
 	if err != nil {
-		return nil, nil, schemaFailure(ctx, err)
+		return now, nil, schemaFailure(ctx, err)
 	}
-	return fingerprint, dump, nil
+	return now, dump, nil
 }
 
 // change is a step that brings one change over.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/capture"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/catalog"
@@ -46,6 +48,8 @@ type finalization struct {
 	target *pgx.Conn
 	fence  *fence.Fence
 	raised bool // the fence may keep writers off
+	// positions are those of the source's sequences at which the target's stand, too.
+	positions map[catalog.Sequence]bool
 }
 
 // errUnknownOutcome says that the connection broke during the commit that opens the target. The ledger knows; nothing on the
@@ -123,11 +127,14 @@ func (f *finalization) run(ctx context.Context, opened func(context.Context) err
 	}()
 
 	f.step(stepCheck)
-	fingerprint, err := f.carrySchema(ctx)
+	checked, err := f.carrySchema(ctx)
 	if err != nil {
 		return err
 	}
 
+	if err := f.setSequences(ctx); err != nil {
+		return err
+	}
 	if !f.offline() {
 		f.step(stepOnline)
 		if err := f.verifyBefore(ctx); err != nil {
@@ -145,7 +152,7 @@ func (f *finalization) run(ctx context.Context, opened func(context.Context) err
 	if err := f.raiseFence(ctx); err != nil {
 		return err
 	}
-	if err := f.unchanged(ctx, fingerprint); err != nil {
+	if err := f.unchanged(ctx, checked); err != nil {
 		return err
 	}
 
@@ -455,18 +462,18 @@ func verified(r verify.Result, online bool) TableVerification {
 // open makes the target ready in one transaction, whose commit is the point of no return. Just before it, triggers on the
 // source take the locks' place, so that a writer that waited for a lock is refused and not let through.
 func (f *finalization) open(ctx context.Context) error {
-	tx, err := f.target.Begin(ctx)
-	if err != nil {
-		return fmt.Errorf("beginning the opening of the target: %w", err)
-	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // no effect after the commit
-
-	f.step(stepSequences)
-	if err := f.setSequences(ctx, tx); err != nil {
+	var tx pgx.Tx
+	both, bothCtx := errgroup.WithContext(ctx)
+	both.Go(func() error { return f.fence.Arm(bothCtx) }) // which nobody sees yet
+	both.Go(func() (err error) {
+		tx, err = f.prepareOpening(bothCtx)
 		return err
+	})
+	err := both.Wait()
+	if tx != nil {
+		defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // no effect after the commit
 	}
-	f.step(stepConstraints)
-	if err := f.finishSchema(ctx, tx); err != nil {
+	if err != nil {
 		return err
 	}
 	if err := f.verifyLargeObjects(ctx); err != nil {
@@ -484,6 +491,20 @@ func (f *finalization) open(ctx context.Context) error {
 		return f.outcome(ctx, err)
 	}
 	return nil
+}
+
+// prepareOpening sets the sequences, and begins the transaction that opens the target.
+func (f *finalization) prepareOpening(ctx context.Context) (pgx.Tx, error) {
+	f.step(stepSequences)
+	if err := f.setSequences(ctx); err != nil {
+		return nil, err
+	}
+	f.step(stepConstraints)
+	tx, err := f.target.Begin(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("beginning the opening of the target: %w", err)
+	}
+	return tx, f.finishSchema(ctx, tx)
 }
 
 // outcome finds out what became of a commit whose answer did not arrive.
@@ -510,39 +531,44 @@ func (f *finalization) outcome(ctx context.Context, commitErr error) error {
 	}
 }
 
-// sequencesPerStatement bounds the branches of one statement.
-const sequencesPerStatement = 500
+// sequencesPerBatch bounds the locks that a transaction takes.
+const sequencesPerBatch = 500
 
-// setSequences brings all sequences of the target to where the source's stand, and checks that they are there.
-func (f *finalization) setSequences(ctx context.Context, tx pgx.Tx) error {
+// setSequences brings the sequences of the target to where the source's stand, and checks that they are there. It is called
+// twice: before the fence, when writers may still move some, and under it, when only those are left. No transaction takes back
+// what it sets, so that it needs not be the one of the opening.
+func (f *finalization) setSequences(ctx context.Context) error {
 	sequences, err := catalog.Sequences(ctx, f.source)
 	if err != nil {
 		return err
 	}
-	for start := 0; start < len(sequences); start += sequencesPerStatement {
-		batch := sequences[start:min(start+sequencesPerStatement, len(sequences))]
-		calls := make([]string, len(batch))
-		args := make([]any, 0, 3*len(batch))
-		for i, s := range batch {
-			calls[i] = fmt.Sprintf("pg_catalog.setval($%d::text::pg_catalog.regclass, $%d::bigint, $%d::boolean)", 3*i+1, 3*i+2, 3*i+3)
-			args = append(args, s.SQLName(), s.Last, s.Called)
+	moved := slices.DeleteFunc(slices.Clone(sequences), func(s catalog.Sequence) bool { return f.positions[s] })
+	for batch := range slices.Chunk(moved, sequencesPerBatch) {
+		err := pgx.BeginFunc(ctx, f.target, func(tx pgx.Tx) error {
+			if err := f.ledger.CheckEpoch(ctx, tx); err != nil {
+				return err
+			}
+			if err := catalog.SetSequences(ctx, tx, batch); err != nil {
+				return err
+			}
+			there := slices.Clone(batch)
+			if err := catalog.ReadPositions(ctx, tx, there); err != nil {
+				return err
+			}
+			for i, s := range batch {
+				if there[i] != s {
+					return &Failure{Code: CodeVerificationFailed, Message: "Sequence " + s.SQLName() + " of the target does not stand where the source's does", Hint: startAgain}
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
-		if _, err := tx.Exec(ctx, "SELECT "+strings.Join(calls, ", "), args...); err != nil {
-			return fmt.Errorf("setting the sequences of the target: %w", err)
-		}
 	}
-	there, err := catalog.Sequences(ctx, tx)
-	if err != nil {
-		return err
-	}
-	positions := make(map[string]catalog.Sequence, len(there))
-	for _, s := range there {
-		positions[s.SQLName()] = s
-	}
+	f.positions = make(map[catalog.Sequence]bool, len(sequences))
 	for _, s := range sequences {
-		if positions[s.SQLName()] != s {
-			return &Failure{Code: CodeVerificationFailed, Message: "Sequence " + s.SQLName() + " of the target does not stand where the source's does", Hint: startAgain}
-		}
+		f.positions[s] = true
 	}
 	return nil
 }

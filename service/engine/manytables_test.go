@@ -36,7 +36,11 @@ BEGIN
                 EXECUTE format('ALTER TABLE t%%s ADD FOREIGN KEY (other) REFERENCES t%%s', i, i - 1);
             END IF;
         END IF;
-        EXECUTE format('INSERT INTO t%%s (id, v) SELECT i, md5(i::text) FROM generate_series(1, 5) AS i', i);
+        IF i %% 20 = 0 OR i %% 10 = 7 THEN
+            EXECUTE format('INSERT INTO t%%s (id, v) SELECT i, md5(i::text) FROM generate_series(1, 5) AS i', i);
+        ELSE
+            EXECUTE format('INSERT INTO t%%s (v) SELECT md5(i::text) FROM generate_series(1, 5) AS i', i);
+        END IF;
         IF i %% 100 = 0 THEN
             COMMIT;
         END IF;

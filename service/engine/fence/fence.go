@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,8 +19,8 @@ import (
 type Fence struct {
 	Schema string // of our records on the source
 	Dial   func(context.Context) (*pgx.Conn, error)
-	locks  []*pgx.Conn // each in a transaction that holds the locks of a batch of tables
-	held   [][]string  // the tables of each
+	locker *pgx.Conn // in the transaction that holds the locks; nil without
+	held   []string  // the tables that are locked
 }
 
 // BlockedError says that a session that we may not end keeps a table from being locked.
@@ -133,38 +134,40 @@ func asLogin(ctx context.Context, conn *pgx.Conn, do func(pgx.Tx) error) error {
 func database(conn *pgx.Conn) string { return pgx.Identifier{conn.Config().Database}.Sanitize() }
 
 const (
-	lockTimeout     = "2s"
-	tablesPerLocker = 500 // keeps each transaction within its share of the lock table
+	lockTimeout        = "2s"
+	tablesPerStatement = 500
 )
 
 // Lock locks the tables, given by their SQL names, against writes. The parents of partitions come first and are locked too:
-// a writer locks in that order, and Harden's statement triggers fire for the table that a statement names. Sessions in the
-// way are ended if we may. It tries until limit is over: *BlockedError.
+// a writer locks in that order, and Arm's statement triggers fire for the table that a statement names. Sessions in the way
+// are ended if we may. It tries until limit is over: *BlockedError.
 func (f *Fence) Lock(ctx context.Context, conn *pgx.Conn, tables []string, limit time.Duration) error {
 	deadline := time.Now().Add(limit)
-	for start := 0; start < len(tables); start += tablesPerLocker {
-		batch := tables[start:min(start+tablesPerLocker, len(tables))]
-		locker, err := f.Dial(ctx)
-		if err != nil {
+	var err error
+	if f.locker, err = f.Dial(ctx); err != nil {
+		return err
+	}
+	if _, err := f.locker.Exec(ctx, "BEGIN; SET LOCAL lock_timeout = '"+lockTimeout+"'", pgx.QueryExecModeSimpleProtocol); err != nil {
+		return fmt.Errorf("locking the tables of the source: %w", err)
+	}
+	for batch := range slices.Chunk(tables, tablesPerStatement) {
+		if err := f.lockBatch(ctx, conn, batch, deadline); err != nil {
 			return err
 		}
-		f.locks = append(f.locks, locker)
-		f.held = append(f.held, batch)
-		if err := f.lockBatch(ctx, conn, locker, batch, deadline); err != nil {
-			return err
-		}
+		f.held = append(f.held, batch...)
 	}
 	return nil
 }
 
-func (f *Fence) lockBatch(ctx context.Context, conn, locker *pgx.Conn, batch []string, deadline time.Time) error {
+func (f *Fence) lockBatch(ctx context.Context, conn *pgx.Conn, batch []string, deadline time.Time) error {
 	lock := "LOCK TABLE ONLY " + strings.Join(batch, ", ONLY ") + " IN SHARE MODE"
 	for {
-		_, err := locker.Exec(ctx, "BEGIN; SET LOCAL lock_timeout = '"+lockTimeout+"'; "+lock, pgx.QueryExecModeSimpleProtocol)
+		_, err := f.locker.Exec(ctx, "SAVEPOINT batch; "+lock+"; RELEASE SAVEPOINT batch", pgx.QueryExecModeSimpleProtocol)
 		if err == nil {
 			return nil
 		}
-		if _, rollbackErr := locker.Exec(ctx, "ROLLBACK"); rollbackErr != nil {
+		// Lets go of this batch alone.
+		if _, rollbackErr := f.locker.Exec(ctx, "ROLLBACK TO SAVEPOINT batch; RELEASE SAVEPOINT batch", pgx.QueryExecModeSimpleProtocol); rollbackErr != nil {
 			return fmt.Errorf("locking the tables of the source: %w", err)
 		}
 		var pg *pgconn.PgError
@@ -245,32 +248,36 @@ func (f *Fence) CreateRefusal(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// Harden puts triggers that refuse every write on all locked tables, and lets the locks go in the same moment. A statement
-// that waits for a lock then finds the trigger: no write slips through between fence and opening.
-func (f *Fence) Harden(ctx context.Context) error {
-	for i, locker := range f.locks {
+// Arm puts triggers that refuse every write on all locked tables. Nobody sees them before Harden. It may run while other
+// sessions work.
+func (f *Fence) Arm(ctx context.Context) error {
+	for batch := range slices.Chunk(f.held, tablesPerStatement) {
 		var sql strings.Builder
-		for _, t := range f.held[i] {
+		for _, t := range batch {
 			sql.WriteString(strings.ReplaceAll(f.in(triggerSQL), "{table}", t))
 		}
-		if _, err := locker.Exec(ctx, sql.String(), pgx.QueryExecModeSimpleProtocol); err != nil {
-			return fmt.Errorf("creating the triggers that refuse writes on the source: %w", err)
-		}
-	}
-	for _, locker := range f.locks {
-		if _, err := locker.Exec(ctx, "COMMIT"); err != nil {
+		if _, err := f.locker.Exec(ctx, sql.String(), pgx.QueryExecModeSimpleProtocol); err != nil {
 			return fmt.Errorf("creating the triggers that refuse writes on the source: %w", err)
 		}
 	}
 	return nil
 }
 
+// Harden lets Arm's triggers stand and the locks go in the same moment. A statement that waits for a lock then finds the
+// trigger: no write slips through between fence and opening.
+func (f *Fence) Harden(ctx context.Context) error {
+	if _, err := f.locker.Exec(ctx, "COMMIT"); err != nil {
+		return fmt.Errorf("creating the triggers that refuse writes on the source: %w", err)
+	}
+	return nil
+}
+
 // Release ends the locks, without a trigger unless Harden was called. It can be called again.
 func (f *Fence) Release(ctx context.Context) {
-	for _, locker := range f.locks {
-		_ = locker.Close(context.WithoutCancel(ctx))
+	if f.locker != nil {
+		_ = f.locker.Close(context.WithoutCancel(ctx))
 	}
-	f.locks, f.held = nil, nil
+	f.locker, f.held = nil, nil
 }
 
 const (
@@ -291,10 +298,57 @@ func (f *Fence) Lift(ctx context.Context, conn *pgx.Conn) error {
 	if err != nil || !records {
 		return err
 	}
-	if _, err := conn.Exec(ctx, f.in("DROP FUNCTION IF EXISTS {schema}.refuse() CASCADE")); err != nil {
+	if err := f.disarm(ctx, conn); err != nil {
 		return fmt.Errorf("dropping the triggers that refuse writes on the source: %w", err)
 	}
 	return f.restoreSetting(ctx, conn)
+}
+
+const (
+	armedSQL = `
+SELECT n.nspname, c.relname
+FROM pg_catalog.pg_trigger AS t
+JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE t.tgname = '_pgmig_refuse' AND t.tgfoid = pg_catalog.to_regprocedure($1)
+ORDER BY c.oid`
+
+	// One table at a time: all of them at once would lock each other's readers out, and fill the lock table. The function
+	// goes last, with a commit that is waited for.
+	disarmTableSQL = `
+BEGIN;
+SET LOCAL synchronous_commit = off;
+DROP TRIGGER IF EXISTS _pgmig_refuse ON {table};
+COMMIT;
+`
+)
+
+// disarm drops the triggers and their function.
+func (f *Fence) disarm(ctx context.Context, conn *pgx.Conn) error {
+	rows, err := conn.Query(ctx, armedSQL, f.in("{schema}.refuse()"))
+	if err != nil {
+		return err
+	}
+	tables, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (string, error) {
+		var schema, name string
+		err := row.Scan(&schema, &name)
+		return pgx.Identifier{schema, name}.Sanitize(), err
+	})
+	if err != nil {
+		return err
+	}
+	for batch := range slices.Chunk(tables, tablesPerStatement) {
+		var sql strings.Builder
+		for _, t := range batch {
+			sql.WriteString(strings.ReplaceAll(disarmTableSQL, "{table}", t))
+		}
+		if _, err := conn.Exec(ctx, sql.String(), pgx.QueryExecModeSimpleProtocol); err != nil {
+			_, _ = conn.Exec(ctx, "ROLLBACK") // else the session stays in the failed transaction
+			return err
+		}
+	}
+	_, err = conn.Exec(ctx, f.in("DROP FUNCTION IF EXISTS {schema}.refuse() CASCADE"))
+	return err
 }
 
 // Settle leaves of a fence that Harden has made last its triggers alone, and gives the database its old setting back:

@@ -123,13 +123,13 @@ func TestCompare(t *testing.T) {
 		major: 16, system: "1 a", encoding: "UTF8", collation: "de_DE.UTF-8",
 		languages: []string{"plperl", "plpython3u", "sql"}, extensions: map[string]string{"plpgsql": "1.0", "plperl": "1.0", "vector": "0.8.0", "hstore": "1.8"},
 		names: []string{"relation public.a", "relation public.b", "type public.a"}, policyRoles: []string{"y", "x", "x"}, mappingRoles: []string{"z", "x"},
-		lz4Columns: 1, foreignKeyBytes: 20 << 30, schemas: []string{"public", "s", "u"}, wrappers: []string{"w", "v", "w"}, special: []string{"cast a AS b"},
+		lz4Columns: 1, foreignKeyBytes: 20 << 30, openingLocks: 3000, schemas: []string{"public", "s", "u"}, wrappers: []string{"w", "v", "w"}, special: []string{"cast a AS b"},
 		removed: []string{"column a", "operator b"}, removedIn: []int32{15, 16},
 	}
 	target := facts{
 		major: 15, system: "2 a", encoding: "UTF8", collation: "de_DE.utf8", roles: []string{"z"},
 		languages: []string{"sql"}, available: map[string]string{"vector": "0.9.0"}, extensions: map[string]string{"vector": "0.5.1"},
-		names: []string{"relation public.a", "type public.a", "type public.b"}, withoutLZ4: true,
+		names: []string{"relation public.a", "type public.a", "type public.b"}, withoutLZ4: true, locksPerSlot: 10, lockSlots: 50,
 		schemas: []string{"s", "t", "u"}, creatable: []string{"t", "u"}, usable: []string{"v"},
 	}
 	var texts []string
@@ -144,6 +144,7 @@ func TestCompare(t *testing.T) {
 		"S41 Extension 'vector' version 0.8.0 is newer than the target's (0.5.1)",
 		"T08 Login cannot disable triggers (foreign keys of 20 GB of tables are checked during the finalization)",
 		"T15 Target has no lz4 compression (1 column found)",
+		"T24 Lock table of the target is too small for the finalization, which locks 3000 relations at once (max_locks_per_transaction is 10, 86 needed)",
 		"T13 Roles 'x', 'y' do not exist on the target (used by 3 policies)",
 		"T22 Role 'x' does not exist on the target (used by 1 user mapping)",
 		"T18 Target already holds objects of the same name (1 found): public.a",

@@ -565,8 +565,12 @@ func TestSmallLockTable(t *testing.T) {
 	const tables = `DO $$ BEGIN FOR i IN %d..%d LOOP EXECUTE 'CREATE TABLE t' || i || ' (id int)'; IF i %% 50 = 0 THEN COMMIT; END IF; END LOOP; END $$`
 	exec(t, p.source, fmt.Sprintf(tables, 1, entries))
 	p.wants(t, trigger{id: "S18", text: fmt.Sprintf("Lock table may be too small (%d tables, about %d lock entries)", entries, entries), severity: preflight.Warning})
+	// Without keys, each table gets its replica identity back in the transaction that opens the target.
+	const opening = "Lock table of the target %s too small for the finalization, which locks %d relations at once (max_locks_per_transaction is 10, %s)"
+	p.wants(t, trigger{id: "T25", text: fmt.Sprintf(opening, "may be", entries, "15 recommended"), severity: preflight.Warning})
 	exec(t, p.source, fmt.Sprintf(tables, entries+1, 2*entries+1500))
 	p.wants(t, trigger{id: "S80", text: fmt.Sprintf("Lock table is too small for pg_dump, which locks all tables (%d tables, about %d lock entries)", 2*entries+1500, entries), severity: preflight.Critical})
+	p.wants(t, trigger{id: "T24", text: fmt.Sprintf(opening, "is", 2*entries+1500, "50 needed"), severity: preflight.Critical})
 	if find(p.check(t), "S18") != nil {
 		t.Error("the warning is there, too")
 	}

@@ -47,6 +47,8 @@ func inGo() []check {
 		{id: "T20", side: Target, severity: Critical, since: 10, text: "Schema public does not exist on the target", hint: "Create the schema public on the target."},
 		{id: "T21", side: Target, severity: Critical, since: 10, text: "Login cannot use {subject} on the target ({count:foreign server} found)", hint: "Have the operator grant the login USAGE on the foreign data wrapper, or drop the foreign servers from the source."},
 		{id: "T23", side: Target, severity: Critical, since: 10, text: "Target already holds large objects with the numbers of the source's ({count:object} found): {detail}", hint: "Use a new service instance as the target, or remove these large objects with lo_unlink."},
+		{id: "T24", side: Target, severity: Critical, since: 10, text: "Lock table of the target is too small for the finalization, which locks {count:relation} at once (max_locks_per_transaction is {detail}, {needed} needed)", hint: "Have max_locks_per_transaction of the target raised."},
+		{id: "T25", side: Target, severity: Warning, since: 10, text: "Lock table of the target may be too small for the finalization, which locks {count:relation} at once (max_locks_per_transaction is {detail}, {needed} recommended)", hint: "Have max_locks_per_transaction of the target raised."},
 		{id: "T22", side: Target, severity: Critical, since: 10, text: "{subject} not exist on the target (used by {count:user mapping})", hint: "Create the role on the target, or drop the user mappings."},
 	}
 }
@@ -79,6 +81,9 @@ type facts struct {
 	withoutLZ4      bool
 	foreignKeyBytes int64
 	bytes           int64 // size of the database
+	openingLocks    int64 // that the transaction which opens the target takes
+	locksPerSlot    int64 // max_locks_per_transaction
+	lockSlots       int64 // what it is multiplied by
 	largeObjects    []int64
 	disableTriggers bool
 	own             bool // the target has been used by this migration already
@@ -116,6 +121,7 @@ func (i *inspection) collect(ctx context.Context, major int) (bool, error) {
 			question{"T21", 10, serverWrappersSQL, []any{&f.wrappers}},
 			question{"S81", 10, superuserObjectsSQL, []any{&f.special}},
 			question{"S86", 10, removedSQL, []any{&f.removed, &f.removedIn}},
+			question{"T24", 10, openingLocksSQL, []any{&f.openingLocks}},
 			question{"T15", 14, `SELECT count(*) FROM ` + userTables + ` t JOIN pg_attribute a ON a.attrelid = t.oid WHERE a.attcompression = 'l' AND NOT a.attisdropped`, []any{&f.lz4Columns}},
 			question{"T08", 10, `SELECT coalesce(sum(t.relpages), 0) * current_setting('block_size')::bigint FROM ` + userTables + ` t
 				WHERE EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conrelid = t.oid AND k.contype = 'f')`, []any{&f.foreignKeyBytes}},
@@ -125,6 +131,7 @@ func (i *inspection) collect(ctx context.Context, major int) (bool, error) {
 			question{"S41", 10, `SELECT coalesce(array_agg(name::text ORDER BY name), '{}'), coalesce(array_agg(coalesce(installed_version, default_version, '') ORDER BY name), '{}') FROM pg_available_extensions`, []any{&availableNames, &availableVersions}},
 			question{"S42", 10, untrustedSQL, []any{&f.untrusted}},
 			question{"T23", 10, `SELECT coalesce(array_agg(oid::bigint), '{}') FROM pg_largeobject_metadata`, []any{&f.largeObjects}},
+			question{"T24", 10, lockTableSQL, []any{&f.locksPerSlot, &f.lockSlots}},
 			question{"T21", 10, usableWrappersSQL, []any{&f.usable}},
 			question{"T15", 14, `SELECT NOT coalesce(bool_or('lz4' = ANY (enumvals)), false) FROM pg_settings WHERE name = 'default_toast_compression'`, []any{&f.withoutLZ4}},
 		)
@@ -265,6 +272,11 @@ func compare(all catalog, source, target facts) []Finding {
 	if source.lz4Columns > 0 && target.withoutLZ4 {
 		report("T15", result{count: source.lz4Columns})
 	}
+	if id, needed := target.lockTable(source.openingLocks); id != "" {
+		report(id, result{count: source.openingLocks, values: map[string]string{
+			"detail": strconv.FormatInt(target.locksPerSlot, 10), "needed": strconv.FormatInt(needed, 10),
+		}})
+	}
 	if missing, uses := missingRoles(source.policyRoles, target.roles); uses > 0 {
 		report("T13", result{count: uses, names: missing, values: map[string]string{"subject": subject("Role", missing, "does", "do")}})
 	}
@@ -279,6 +291,21 @@ func compare(all catalog, source, target facts) []Finding {
 	}
 	findings = append(findings, comparePrivileges(all, source, target)...)
 	return findings
+}
+
+// lockTable gives the check that does not pass when so many locks are taken at once, and the setting that is needed. A server
+// has more room than its settings say, as S80 knows, and others take locks, too.
+func (f facts) lockTable(locks int64) (id string, needed int64) {
+	entries := f.locksPerSlot * f.lockSlots
+	switch {
+	case entries == 0: // not known
+		return "", 0
+	case 10*locks > 18*entries+15000:
+		id = "T24"
+	case 10*locks > 7*entries:
+		id = "T25"
+	}
+	return id, (10*locks/7 + f.lockSlots - 1) / f.lockSlots
 }
 
 // comparePrivileges looks for what the login must not create on the target.

@@ -118,6 +118,37 @@ FROM (
 WHERE oid >= 16384
     AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = objects.class AND d.objid = objects.oid AND d.deptype = 'e')`
 
+	// openingLocksSQL counts what the transaction that opens the target locks: the tables that get foreign keys, triggers,
+	// rules, policies, or identities back, with their indexes and identity columns' sequences.
+	openingLocksSQL = `
+WITH changed AS (
+    SELECT conrelid AS oid FROM pg_constraint WHERE contype = 'f'
+    UNION
+    SELECT confrelid FROM pg_constraint WHERE contype = 'f'
+    UNION
+    SELECT tgrelid FROM pg_trigger WHERE NOT tgisinternal
+    UNION
+    SELECT ev_class FROM pg_rewrite WHERE ev_type <> '1' AND ev_class >= 16384 -- the server has rules of its own
+    UNION
+    SELECT polrelid FROM pg_policy
+    UNION
+    SELECT attrelid FROM pg_attribute WHERE attidentity = 'a'
+    UNION
+    SELECT t.oid FROM ` + userTables + ` t
+    WHERE t.relkind = 'r' AND NOT EXISTS (SELECT 1 FROM pg_index i WHERE i.indrelid = t.oid AND i.indisprimary)
+)
+SELECT (SELECT count(*) FROM changed)
+    + (SELECT count(*) FROM pg_index i JOIN changed c ON c.oid = i.indrelid)
+    + (SELECT count(*) FROM pg_attribute WHERE attidentity = 'a')`
+
+	lockTableSQL = `
+SELECT current_setting('max_locks_per_transaction')::bigint,
+    current_setting('max_connections')::bigint
+        + current_setting('max_prepared_transactions')::bigint
+        + current_setting('max_worker_processes')::bigint
+        + current_setting('max_wal_senders')::bigint
+        + coalesce(current_setting('autovacuum_worker_slots', true), current_setting('autovacuum_max_workers'))::bigint`
+
 	// superuserObjectsSQL finds what the manual's CREATE statements reserve for superusers. C functions,
 	// base types and extensions have checks of their own; objects below 16384 belong to the server.
 	superuserObjectsSQL = `
