@@ -116,9 +116,20 @@ const (
 	removalPauseMax = time.Minute
 )
 
-// progressRate is how much the progress of one migration may write, in bytes a second: with 10,000 tables it takes some MB
-// each time.
+// progressRate is how much the progress of a replication, and that of a finalization, may write, in bytes a second: with
+// 10,000 tables it takes some MB each time.
 const progressRate = 512 << 10
+
+// stored is the progress that was stored last, so that only what is new is stored, and not too often.
+type stored struct {
+	text []byte
+	at   time.Time
+}
+
+// due says whether the rate allows to store it again.
+func (p stored) due() bool {
+	return time.Since(p.at) >= time.Duration(float64(len(p.text))/progressRate*float64(time.Second))
+}
 
 // drive is one worker's work on one migration.
 type drive struct {
@@ -128,8 +139,7 @@ type drive struct {
 	epoch int64
 	log   *slog.Logger
 
-	savedReplication, savedFinalization []byte // what was stored last, so that only changes are
-	savedAt                             time.Time
+	replication, finalization stored
 }
 
 // run drives the migration as far as it goes.
@@ -233,16 +243,17 @@ func (d *drive) saveProgress(ctx context.Context, r Runner, m *state.Migration) 
 	if p.InSync {
 		status = InSync
 	}
-	text, err := json.Marshal(p)
-	if err != nil {
-		return fmt.Errorf("storing the progress of a replication: %w", err)
-	}
-	pause := time.Duration(float64(len(text)) / progressRate * float64(time.Second))
-	if m.ReplicationStatus != status || !bytes.Equal(text, d.savedReplication) && time.Since(d.savedAt) >= pause {
-		if err := d.lease.SaveReplication(ctx, status, nil, text); err != nil {
-			return err
+	if m.ReplicationStatus != status || d.replication.due() {
+		text, err := json.Marshal(p)
+		if err != nil {
+			return fmt.Errorf("storing the progress of a replication: %w", err)
 		}
-		d.savedReplication, d.savedAt = text, time.Now()
+		if m.ReplicationStatus != status || !bytes.Equal(text, d.replication.text) {
+			if err := d.lease.SaveReplication(ctx, status, nil, text); err != nil {
+				return err
+			}
+			d.replication = stored{text, time.Now()}
+		}
 		if m.ReplicationStatus != status {
 			d.event(ctx, "replication "+status)
 		}
@@ -252,7 +263,7 @@ func (d *drive) saveProgress(ctx context.Context, r Runner, m *state.Migration) 
 		return nil
 	case *m.FinalizationStatus == Running:
 		return d.saveFinalization(ctx, r, Running, nil)
-	case *m.FinalizationStatus == Failed && d.savedFinalization != nil:
+	case *m.FinalizationStatus == Failed && d.finalization.text != nil:
 		return d.amendFinalization(ctx, r)
 	}
 	return nil
@@ -261,26 +272,32 @@ func (d *drive) saveProgress(ctx context.Context, r Runner, m *state.Migration) 
 // amendFinalization stores what has changed since a finalization failed: the source may be fenced still, when it could not be
 // reached.
 func (d *drive) amendFinalization(ctx context.Context, r Runner) error {
+	if !d.finalization.due() {
+		return nil
+	}
 	text, err := json.Marshal(r.FinalizationProgress())
 	if err != nil {
 		return fmt.Errorf("storing the progress of a finalization: %w", err)
 	}
-	if bytes.Equal(text, d.savedFinalization) {
+	if bytes.Equal(text, d.finalization.text) {
 		return nil
 	}
-	d.savedFinalization = text
+	d.finalization = stored{text, time.Now()}
 	return d.lease.AmendFinalization(ctx, text)
 }
 
 func (d *drive) saveFinalization(ctx context.Context, r Runner, status string, failure *Failure) error {
+	if status == Running && !d.finalization.due() {
+		return nil
+	}
 	text, err := json.Marshal(r.FinalizationProgress())
 	if err != nil {
 		return fmt.Errorf("storing the progress of a finalization: %w", err)
 	}
-	if status == Running && bytes.Equal(text, d.savedFinalization) {
+	if status == Running && bytes.Equal(text, d.finalization.text) {
 		return nil
 	}
-	d.savedFinalization = text
+	d.finalization = stored{text, time.Now()}
 	reason, err := encode(failure)
 	if err != nil {
 		return err
