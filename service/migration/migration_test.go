@@ -342,6 +342,36 @@ func TestAFailedFinalizationCanBeDeleted(t *testing.T) {
 	h.replicationIs(migration.InSync)
 }
 
+// The progress of 10,000 tables has MBs, and something in it changes all the time.
+func TestALargeProgressIsStoredSeldom(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.work("a")
+	r := h.begin()
+	h.finalize(r)
+	r.set(func(p *engine.Progress) { p.Warnings = []string{strings.Repeat("x", 2<<20)} })
+	r.mu.Lock()
+	r.steps.Steps = []engine.Step{{Name: strings.Repeat("x", 2<<20)}}
+	r.mu.Unlock()
+	replication, finalization := map[int64]bool{}, map[float64]bool{}
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		r.set(func(p *engine.Progress) { p.BytesCopied++ })
+		r.mu.Lock()
+		r.steps.FencedSeconds++
+		r.mu.Unlock()
+		shown, err := h.Replication(t.Context(), token, names)
+		h.must(err)
+		replication[shown.Progress.BytesCopied] = true
+		if shown, err := h.Finalization(t.Context(), token, names); err == nil && shown.Progress != nil {
+			finalization[shown.Progress.FencedSeconds] = true
+		}
+	}
+	// What was there before, and once more: 4 s have to pass then.
+	if len(replication) > 2 || len(finalization) > 2 {
+		t.Errorf("stored %d and %d times in 3 s", len(replication), len(finalization))
+	}
+}
+
 func TestACancelledFinalizationLeavesTheReplication(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
