@@ -17,14 +17,25 @@ import (
 // namedChanges bounds the list in a message.
 const namedChanges = 10
 
-// checkSchema compares the schema of the source with the one that was copied. A change that rows do not mind is named as a
-// warning, and the finalization brings it over; another one is a *Failure.
-func (r *Replication) checkSchema(ctx context.Context, source catalog.Querier, copied catalog.Fingerprint) error {
+// schemaWatch compares the schema of the source with the one that was copied, again and again.
+type schemaWatch struct {
+	*Replication
+	copied catalog.Fingerprint
+	stamp  string // of the source's schema when it was compared last
+}
+
+// check names a change that rows do not mind as a warning, and the finalization brings it over; another one is a *Failure.
+func (w *schemaWatch) check(ctx context.Context, source catalog.Querier) error {
+	stamp, err := catalog.ReadStamp(ctx, source)
+	if err != nil || stamp == w.stamp {
+		return err
+	}
 	now, err := catalog.ReadFingerprint(ctx, source)
 	if err != nil {
 		return err
 	}
-	return r.judge(copied.Changes(now))
+	w.stamp = stamp
+	return w.judge(w.copied.Changes(now))
 }
 
 // judge warns of harmless changes and gives a failure for the others.

@@ -118,13 +118,14 @@ func (a *attempt) await(ctx context.Context) error {
 
 // watchSchema looks for changes of the source's schema and for another worker, until ctx ends.
 func (a *attempt) watchSchema(ctx context.Context, fingerprint catalog.Fingerprint) error {
+	watch := &schemaWatch{Replication: a.Replication, copied: fingerprint}
 	ticker := time.NewTicker(fingerprintInterval)
 	defer ticker.Stop()
 	for {
 		if err := a.ledger.CheckEpoch(ctx, a.target); err != nil {
 			return err
 		}
-		if err := a.checkSchema(ctx, a.source, fingerprint); err != nil {
+		if err := watch.check(ctx, a.source); err != nil {
 			return err
 		}
 		select {

@@ -148,13 +148,14 @@ func (a *attempt) watch(ctx context.Context, apply *stream.Apply) error {
 	if err != nil {
 		return err
 	}
+	watch := &schemaWatch{Replication: a.Replication, copied: fingerprint}
 	beats := map[int64]time.Time{} // those that are not known to be applied yet
 	ticker := time.NewTicker(a.engine.Settings.Beat)
 	defer ticker.Stop()
 	var checked time.Time
 	for {
 		if time.Since(checked) >= fingerprintInterval {
-			if err := a.checkSchema(ctx, a.source, fingerprint); err != nil {
+			if err := watch.check(ctx, a.source); err != nil {
 				return err
 			}
 			if err := a.checkTruncated(ctx); err != nil {
