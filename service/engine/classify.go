@@ -28,6 +28,19 @@ var (
 
 const startAgain = "Run 'cf pg-migrate delete-replication --clean-target', then 'cf pg-migrate create-replication'."
 
+// classify is classify for an error of this replication, of which more is known.
+func (r *Replication) classify(err error) *Failure {
+	var pg *pgconn.PgError
+	if AsFailure(err) != nil || !errors.As(err, &pg) || !lockTableFull(pg) {
+		return classify(err)
+	}
+	side := "target" // where the stream reads by itself what becomes of changes
+	if known := r.noRoom.Load(); known != nil && !strings.Contains(err.Error(), "changes to the target") {
+		side = *known
+	}
+	return lockTableFailure(side, err)
+}
+
 // classify is the one place that decides which error ends a migration: it gives the Failure, or nil where another attempt
 // can help.
 func classify(err error) *Failure {
@@ -45,12 +58,6 @@ func classify(err error) *Failure {
 	switch {
 	case errors.Is(err, schema.ErrLockTableFull):
 		return lockTableFailure("source", err)
-	case errors.As(err, &pg) && lockTableFull(pg):
-		side := "target" // where the stream reads by itself what becomes of changes
-		if _, named, found := strings.Cut(pg.Hint, ofThe); found {
-			side = named
-		}
-		return lockTableFailure(side, err)
 	case errors.As(err, &difference):
 		return &Failure{Code: CodeVerificationFailed, Message: "The content of tables differs between source and target: " + difference.Error(), Err: err, Hint: "The source is writable. Make sure that nothing else writes to the target. Tables are copied again once: run 'cf pg-migrate create-finalization' again when 'cf pg-migrate replication' shows IN-SYNC."}
 	case errors.As(err, &refused):
@@ -93,15 +100,12 @@ func lockTableFull(err *pgconn.PgError) bool {
 	return err.Code == "53200" && strings.Contains(err.Hint, schema.LockTableSetting)
 }
 
-// ofThe stands between setting and side in the hint that our sessions give to such an error.
-const ofThe = " of the "
-
 func lockTableFailure(side string, err error) *Failure {
 	return &Failure{
 		Code:    CodeLockTableFull,
 		Message: "The " + side + " has no room for more locks: " + err.Error(),
 		Err:     err,
-		Hint: "Have " + schema.LockTableSetting + ofThe + side + " raised; 'cf pg-migrate preflight-check' shows what is needed. " +
+		Hint: "Have " + schema.LockTableSetting + " of the " + side + " raised; 'cf pg-migrate preflight-check' shows what is needed. " +
 			"Then run 'cf pg-migrate create-finalization' again, or, if the replication has failed, delete it with --clean-target and create it again.",
 	}
 }

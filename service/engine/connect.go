@@ -5,12 +5,11 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-
-	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/schema"
 )
 
 // connectTimeout bounds one attempt to open a connection, name look-up and TLS included.
@@ -32,6 +31,8 @@ type endpoint struct {
 	database    Database
 	side        string // "source" or "target", for people
 	application string // application_name of every session, so that an operator knows whose they are
+	// noRoom gets the side when its lock table is found full; may be nil.
+	noRoom *atomic.Pointer[string]
 }
 
 // sessionParameters make the text of every value independent of what the database, the role or the service's environment
@@ -78,8 +79,8 @@ func (e endpoint) config() (*pgx.ConnConfig, error) {
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec
 	onError := config.OnPgError
 	config.OnPgError = func(conn *pgconn.PgConn, refused *pgconn.PgError) bool {
-		if lockTableFull(refused) {
-			refused.Hint = schema.LockTableSetting + ofThe + e.side // it does not say which of the two it is
+		if e.noRoom != nil && lockTableFull(refused) {
+			e.noRoom.Store(&e.side) // it does not say which of the two it is
 		}
 		return onError(conn, refused)
 	}

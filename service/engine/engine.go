@@ -78,8 +78,8 @@ func (e *Engine) preflight(ctx context.Context, migration string, source, target
 	const application = "pgmig_preflight"
 	report, err := preflight.Check(ctx, preflight.Options{
 		MigrationID:   migration,
-		Source:        endpoint{source, "source", application},
-		Target:        endpoint{target, "target", application},
+		Source:        endpoint{database: source, side: "source", application: application},
+		Target:        endpoint{database: target, side: "target", application: application},
 		PgDumpVersion: e.pgDumpVersion(ctx),
 		CopyWorkers:   e.Settings.CopyWorkers,
 		IndexWorkers:  e.Settings.IndexWorkers,

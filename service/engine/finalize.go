@@ -95,7 +95,7 @@ func (r *Replication) Finalize(ctx context.Context, opened func(context.Context)
 			Hint:    "Try again at a time of less load, or ask the operator to raise the limit.",
 		}
 	}
-	if failure := classify(err); failure != nil {
+	if failure := f.classify(err); failure != nil {
 		return failure
 	}
 	return &Failure{Code: CodeDatabase, Message: "The finalization was interrupted: " + err.Error(), Hint: "Run 'cf pg-migrate create-finalization' again.", Err: err}

@@ -48,6 +48,7 @@ type Replication struct {
 	fenced       time.Duration
 	fencedAt     time.Time // zero: not fenced now
 
+	noRoom     atomic.Pointer[string] // the side whose lock table was the last to be found full
 	finalizing atomic.Bool
 	verifying  *semaphore.Weighted // held while tables are compared online
 	// resume is where Run waits, when an attempt has ended for a finalization, for its outcome: nil means that all is done,
@@ -135,7 +136,7 @@ func (r *Replication) Run(ctx context.Context) error {
 		case errors.Is(err, errNotFinalized), errors.Is(err, errCopyAgain):
 			continue
 		}
-		failure := classify(err)
+		failure := r.classify(err)
 		if failure != nil {
 			r.log.Error("replication failed", "code", failure.Code, "error", err)
 			return failure
@@ -295,5 +296,5 @@ func (r *Replication) endpoints(ctx context.Context) (source, target endpoint, e
 		return endpoint{}, endpoint{}, fmt.Errorf("reading the credentials of the databases: %w", err)
 	}
 	application := "pgmig_" + r.migration.ID
-	return endpoint{s, "source", application}, endpoint{t, "target", application}, nil
+	return endpoint{s, "source", application, &r.noRoom}, endpoint{t, "target", application, &r.noRoom}, nil
 }
