@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -51,8 +52,8 @@ END $$`
 // bounds what it takes.
 func TestManyTables(t *testing.T) {
 	t.Parallel()
-	// The lock table of a server is made when it starts.
-	locks := strconv.Itoa(64 + *manyTables/20)
+	// The lock table of a server is made when it starts. With the fixtures' 279 sessions it has room for 2 locks a table.
+	locks := strconv.Itoa(max(10, *manyTables/140))
 	p, _, _ := startServers(t, postgres.Options{Settings: map[string]string{"max_locks_per_transaction": locks}})
 	execute(t, p.source, fmt.Sprintf(manyTablesSQL, *manyTables))
 	mark := time.Now()
@@ -69,7 +70,7 @@ func TestManyTables(t *testing.T) {
 	}
 	phase("preflight")
 	for _, f := range report.Findings {
-		if f.Severity == preflight.Critical {
+		if f.Severity == preflight.Critical || slices.Contains([]string{"S18", "T25"}, f.ID) { // the lock tables
 			t.Errorf("the preflight check finds %+v", f)
 		}
 	}
