@@ -203,7 +203,7 @@ type base struct {
 
 // slotTries is how many slots are made at most to get one during which no table was truncated or rewritten. PostgreSQL may be
 // unable to decode what comes after such a one (CodeUndecodable), if transactions overlap in just that way.
-const slotTries = 5
+const slotTries = 10
 
 // begin takes the migration from nothing to a target that holds the schema and the ledger. The snapshot that it gives is the
 // slot's, nil with the offline method; the caller closes it.
@@ -244,7 +244,11 @@ func (a *attempt) begin(ctx context.Context) (*base, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !from.rewritten || try == slotTries {
+		if !from.rewritten {
+			break
+		}
+		if try == slotTries {
+			a.warn("Tables are truncated or rewritten all the time. The source may be unable to decode its WAL, which ends the replication")
 			break
 		}
 		from.Close(ctx)
