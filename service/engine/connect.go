@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/socket"
 )
 
 // connectTimeout bounds one attempt to open a connection, name look-up and TLS included.
@@ -84,6 +86,7 @@ func (e endpoint) config() (*pgx.ConnConfig, error) {
 		}
 		return onError(conn, refused)
 	}
+	socket.Prepare(&config.Config)
 	e.addRoots(config.TLSConfig)
 	for _, fallback := range config.Fallbacks {
 		fallback.Host, fallback.Port = e.database.Host, e.database.Port

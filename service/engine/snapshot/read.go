@@ -6,11 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/socket"
 )
 
 const (
@@ -27,7 +28,7 @@ const (
 // rowsReader reads the answer to a COPY TO STDOUT past pgconn, which would make a step of each row: the server sends a message for
 // each, and what the messages hold is moved together where it was read.
 type rowsReader struct {
-	conn  net.Conn
+	from  io.Reader
 	count *Counter
 	// block[:moved] is what the messages of rows held, block[start:end] is read and not taken.
 	block             []byte
@@ -41,14 +42,18 @@ type rowsReader struct {
 
 // read runs the COPY and writes its rows to w. Unless the error is the server's, the session is of no use any more.
 func read(ctx context.Context, source *pgconn.PgConn, sql string, w io.Writer, count *Counter) (rows int64, err error) {
-	r := &rowsReader{conn: source.Conn(), count: count, block: make([]byte, readBlock)}
-	stop := context.AfterFunc(ctx, func() { _ = r.conn.SetDeadline(time.Unix(1, 0)) })
+	from, err := socket.Reader(source)
+	if err != nil {
+		return 0, err
+	}
+	r := &rowsReader{from: from, count: count, block: make([]byte, readBlock)}
+	stop := context.AfterFunc(ctx, func() { _ = source.Conn().SetDeadline(time.Unix(1, 0)) })
 	defer func() {
 		if !stop() {
 			err = errors.Join(ctx.Err(), err)
 		}
 		if err != nil && r.err == nil {
-			_ = r.conn.Close()
+			_ = source.Conn().Close()
 		}
 	}()
 	source.Frontend().SendQuery(&pgproto3.Query{String: sql})
@@ -120,7 +125,7 @@ func (r *rowsReader) fill(w io.Writer) error {
 			r.block = append(r.block, make([]byte, r.length()-len(r.block))...)
 		}
 	}
-	n, err := r.conn.Read(r.block[r.end:])
+	n, err := r.from.Read(r.block[r.end:])
 	r.end += n
 	if n > 0 {
 		return nil // an error comes again

@@ -5,15 +5,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"net"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// pieces is a connection that gives what the server sent in pieces of a size.
+// pieces gives what the server sent in pieces of a size.
 type pieces struct {
-	net.Conn
 	rest []byte
 	size int
 }
@@ -30,7 +28,7 @@ func (p *pieces) Read(b []byte) (int, error) {
 // readAll takes the answer in sent, as read does.
 func readAll(sent []byte, size int) (got []byte, r *rowsReader, err error) {
 	var to bytes.Buffer
-	r = &rowsReader{conn: &pieces{rest: sent, size: size}, count: &Counter{}, block: make([]byte, readBlock)}
+	r = &rowsReader{from: &pieces{rest: sent, size: size}, count: &Counter{}, block: make([]byte, readBlock)}
 	for ready := false; !ready; {
 		if ready, err = r.messages(&to); err != nil {
 			return nil, r, err
@@ -94,7 +92,7 @@ func TestReadingEnds(t *testing.T) {
 	if err != nil || r.err == nil || r.err.Code != "42P01" {
 		t.Errorf("the server's error is %v, %v", r.err, err)
 	}
-	r = &rowsReader{conn: &pieces{rest: append(message('d', "row"), message('Z', "T")...), size: 100}, count: &Counter{}, block: make([]byte, readBlock)}
+	r = &rowsReader{from: &pieces{rest: append(message('d', "row"), message('Z', "T")...), size: 100}, count: &Counter{}, block: make([]byte, readBlock)}
 	if _, err := r.messages(refusing{}); !errors.Is(err, errRefused) {
 		t.Errorf("the refusal became %v", err)
 	}

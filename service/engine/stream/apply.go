@@ -140,7 +140,10 @@ func (a *Apply) Run(ctx context.Context, source, target *pgconn.PgConn) error {
 	a.durable, a.durableAt = true, time.Now()
 	a.relations, a.window = map[uint32]*relation{}, newWindow(0)
 	a.budget = semaphore.NewWeighted(budgetBytes)
-	receive := newReceiver(source, &a.flushed, a.budget)
+	receive, err := newReceiver(source, &a.flushed, a.budget)
+	if err != nil {
+		return err
+	}
 	var receiveErr error
 	received := make(chan struct{})
 	go func() {

@@ -15,6 +15,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 	"golang.org/x/sync/semaphore"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/socket"
 )
 
 const (
@@ -50,13 +52,17 @@ type receiver struct {
 	budget  *semaphore.Weighted
 }
 
-func newReceiver(conn *pgconn.PgConn, flushed *atomic.Uint64, budget *semaphore.Weighted) *receiver {
-	return &receiver{conn: conn, in: wire{conn: conn.Conn()}, flushed: flushed, queue: make(chan []*change, 100), budget: budget}
+func newReceiver(conn *pgconn.PgConn, flushed *atomic.Uint64, budget *semaphore.Weighted) (*receiver, error) {
+	from, err := socket.Reader(conn)
+	if err != nil {
+		return nil, err
+	}
+	return &receiver{conn: conn, in: wire{from: from}, flushed: flushed, queue: make(chan []*change, 100), budget: budget}, nil
 }
 
 // run reads until ctx ends or the connection breaks.
 func (r *receiver) run(ctx context.Context, slot string) error {
-	stop := context.AfterFunc(ctx, func() { _ = r.in.conn.SetReadDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = r.conn.Conn().SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if err := r.start(slot); err != nil {
 		return errors.Join(ctx.Err(), fmt.Errorf("starting to read replication slot %s: %w", slot, err))
@@ -84,9 +90,9 @@ func (r *receiver) run(ctx context.Context, slot string) error {
 		}
 		if !r.in.ready() {
 			if r.in.came < pauseBytes {
-				nudgeAt(r.in.conn, wireBlock)
+				nudgeAt(r.conn.Conn(), wireBlock)
 				time.Sleep(pause)
-				nudgeAt(r.in.conn, 1)
+				nudgeAt(r.conn.Conn(), 1)
 			}
 			r.in.came = 0
 		}
@@ -269,7 +275,7 @@ func (r *receiver) put(ctx context.Context, slab []*change) error {
 func (r *receiver) lastStatus(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	_ = r.in.conn.SetWriteDeadline(time.Now().Add(time.Second))
+	_ = r.conn.Conn().SetWriteDeadline(time.Now().Add(time.Second))
 	_ = r.sendStatus(ctx)
 }
 
@@ -279,7 +285,7 @@ func (r *receiver) lastStatus(ctx context.Context) {
 // would at once let go of WAL and of catalog rows that it is still reading its way through ("could not map filenode").
 func (r *receiver) sendStatus(ctx context.Context) error {
 	r.due = time.Now().Add(statusInterval)
-	_ = r.in.conn.SetReadDeadline(r.due)
+	_ = r.conn.Conn().SetReadDeadline(r.due)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/capture"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/catalog"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/ledger"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/socket"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/stream"
 )
 
@@ -112,6 +113,7 @@ func connect(t testing.TB, url string) *pgx.Conn {
 		config.RuntimeParams[name] = value
 	}
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	socket.Prepare(&config.Config)
 	conn, err := pgx.ConnectConfig(context.Background(), config)
 	if err != nil {
 		t.Fatal(err)

@@ -3,7 +3,7 @@ package stream
 import (
 	"encoding/binary"
 	"fmt"
-	"net"
+	"io"
 )
 
 const (
@@ -20,7 +20,7 @@ const (
 // wire reads messages of the server. It reads large blocks that it never uses again: what is given out stays as it is, and needs
 // no copy.
 type wire struct {
-	conn  net.Conn
+	from  io.Reader
 	block []byte
 	// block[start:end] is read and not given out.
 	start, end int
@@ -74,7 +74,7 @@ func (w *wire) fill(n int) error {
 		w.block, w.start = block, 0
 	}
 	for w.end-w.start < n {
-		read, err := w.conn.Read(w.block[w.end:])
+		read, err := w.from.Read(w.block[w.end:])
 		w.end += read
 		w.came += read
 		if err != nil && w.end-w.start < n {
