@@ -75,6 +75,13 @@ func (a *attempt) stream(ctx context.Context) error {
 		return fmt.Errorf("setting up the session that applies changes: %w", err)
 	}
 
+	reader, err := a.to.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeConn(ctx, reader)
+	apply.Reader = reader.PgConn()
+
 	stoppable, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	l := &live{source: a.from, target: a.to, tables: tables, apply: apply, stop: stop, done: make(chan struct{})}

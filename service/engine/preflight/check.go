@@ -210,7 +210,7 @@ func (i *inspection) queryRow(ctx context.Context, sql string, into []any) error
 	defer cancel()
 	connections := i.options.CopyWorkers + 5 // replication, two keepers of snapshots, heartbeat, control
 	if i.side == Target {
-		connections = i.options.CopyWorkers + i.options.IndexWorkers + 2 // apply, heartbeat
+		connections = i.options.CopyWorkers + i.options.IndexWorkers + 3 // apply, reading ahead, heartbeat
 	}
 	return i.conn.QueryRow(ctx, sql, pgx.QueryExecModeExec,
 		pgx.NamedArgs{"migration": i.options.MigrationID, "connections": connections, "target": i.side == Target}).Scan(into...)

@@ -18,9 +18,9 @@ import (
 
 // A target transaction holds this much at most, unless a single source transaction is larger.
 const (
-	batchTransactions = 4000
-	batchBytes        = 16 << 20
-	batchTime         = 200 * time.Millisecond
+	batchTransactions = 20_000
+	batchBytes        = 64 << 20
+	batchTime         = 500 * time.Millisecond
 	// linger is how long an open target transaction waits for more when the source has nothing.
 	linger = 2 * time.Millisecond
 	// durableTime is how long transactions may be committed on the target without waiting for its disk, while more of them wait. The
@@ -92,6 +92,8 @@ type Apply struct {
 	Tables    map[uint32]Table // by OID on the source
 	Beat      uint32           // OID of the heartbeat table on the source, whose rows are not data
 	Commit    pglogrepl.LSN    // of the last transaction that the target has
+	// Reader is a session with the target that reads rows before they are changed; nil: they are not.
+	Reader *pgconn.PgConn
 
 	target       *session
 	targetTables map[tableName]*targetTable
@@ -100,6 +102,7 @@ type Apply struct {
 	window       *window // is being filled
 	sent         *window // is on its way to the target
 	budget       *semaphore.Weighted
+	warmer       *warmer
 	skipping     bool // the source transaction was applied before
 	transactions int  // whole source transactions in the open target transaction
 	bytes        int64
@@ -144,6 +147,7 @@ func (a *Apply) Run(ctx context.Context, source, target *pgconn.PgConn) error {
 	if err != nil {
 		return err
 	}
+	a.warmer = startWarmer(ctx, a.Reader)
 	var receiveErr error
 	received := make(chan struct{})
 	go func() {
@@ -156,6 +160,7 @@ func (a *Apply) Run(ctx context.Context, source, target *pgconn.PgConn) error {
 	}
 	cancel()
 	<-received
+	<-a.warmer.ended
 	if errors.Is(err, errReceiverEnded) {
 		return receiveErr
 	}
@@ -392,6 +397,7 @@ func (a *Apply) changed() error {
 
 // flush sends the window to the target, after the window before was taken.
 func (a *Apply) flush() error {
+	a.warmer.warm(a.window)
 	if err := a.settle(); err != nil {
 		return err
 	}

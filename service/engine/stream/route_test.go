@@ -194,6 +194,7 @@ func (r *route) run(t testing.TB) *running {
 	if _, err := target.Exec(t.Context(), planSQL); err != nil {
 		t.Fatal(err)
 	}
+	a.Reader = connect(t, r.targetURL).PgConn()
 	ctx, stop := context.WithCancel(context.Background())
 	a.stop = stop
 	go func() {
