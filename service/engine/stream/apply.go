@@ -496,12 +496,11 @@ func (a *Apply) commit(durable bool) error {
 	if err != nil {
 		return err
 	}
-	a.applied.Add(int64(a.transactions))
-	a.transactions, a.bytes, a.opened = 0, 0, time.Time{}
-	a.durable = durable
-	if durable {
+	if a.durable = durable; durable {
 		a.stored()
 	}
+	a.applied.Add(int64(a.transactions))
+	a.transactions, a.bytes, a.opened = 0, 0, time.Time{}
 	return nil
 }
 

@@ -110,9 +110,14 @@ func TestACrashTakesBackNothingThatTheSourceForgot(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := r.run(t)
-	time.Sleep(1500 * time.Millisecond) // the source has heard of something
-	if a.LastBeat() >= nonce {
-		t.Fatal("the backlog is too small")
+	time.Sleep(1200 * time.Millisecond) // the source has heard of something
+	for transactions, flushed := a.Transactions(), a.Flushed(); a.Transactions() == transactions || a.Flushed() != flushed; time.Sleep(time.Millisecond) {
+		if a.Flushed() != flushed { // a commit that was waited for
+			transactions, flushed = a.Transactions(), a.Flushed()
+		}
+		if a.LastBeat() >= nonce {
+			t.Fatal("the backlog is too small")
+		}
 	}
 	if err := target.Kill9(); err != nil {
 		t.Fatal(err)
