@@ -124,6 +124,11 @@ func TestScripts(t *testing.T) {
 		t.Skip("builds and runs the cf CLI")
 	}
 	binary, cf := build(t), installCF(t)
+	// Written before anything runs at once: a process that another script starts meanwhile would hold it open ("text file busy").
+	bin := t.TempDir()
+	if err := os.WriteFile(filepath.Join(bin, "cf"), []byte(sameEachRun), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
 		UpdateScripts: *update,
@@ -148,16 +153,16 @@ func TestScripts(t *testing.T) {
 			env.Setenv("CF", cf)
 			env.Setenv("PLUGIN", binary)
 			env.Setenv("PG_MIGRATE_API", api.URL)
-			bin, documents := filepath.Join(env.WorkDir, ".bin"), filepath.Join(env.WorkDir, ".documents")
+			documents := filepath.Join(env.WorkDir, ".documents")
 			env.Setenv("PATH", bin+string(filepath.ListSeparator)+env.Getenv("PATH"))
 			env.Setenv("DOCUMENTS", documents)
 			env.Defer(func() { validate(t, documents) })
-			for _, folder := range []string{bin, documents, env.Getenv("CF_HOME")} {
+			for _, folder := range []string{documents, env.Getenv("CF_HOME")} {
 				if err := os.Mkdir(folder, 0o700); err != nil {
 					return err
 				}
 			}
-			return os.WriteFile(filepath.Join(bin, "cf"), []byte(sameEachRun), 0o700)
+			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"login":      login,

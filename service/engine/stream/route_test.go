@@ -197,7 +197,9 @@ func (r *route) run(t testing.TB) *running {
 	a.Reader = connect(t, r.targetURL).PgConn()
 	ctx, stop := context.WithCancel(context.Background())
 	a.stop = stop
+	gone := make(chan struct{})
 	go func() {
+		defer close(gone)
 		err := a.Run(ctx, replication, target.PgConn())
 		closing, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
@@ -205,7 +207,7 @@ func (r *route) run(t testing.TB) *running {
 		_ = target.Close(closing)
 		a.result <- err
 	}()
-	t.Cleanup(stop)
+	t.Cleanup(func() { stop(); <-gone }) // before the sessions are closed
 	return a
 }
 
