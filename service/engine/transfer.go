@@ -418,9 +418,15 @@ func (a *attempt) createPending(ctx context.Context, conn *pgx.Conn, when schema
 	return nil
 }
 
-// createEntries runs statements of the schema copy and records them as done.
+// createEntries runs statements of the schema copy and records them as done. It does not wait for the target's disk: the stage
+// that the ledger goes to afterwards is stored so that all before it is too, and a crash before that takes back the records as well.
 func (a *attempt) createEntries(ctx context.Context, conn *pgx.Conn, entries ...schema.Stored) error {
-	err := schema.Create(ctx, conn, entries, func(tx pgx.Tx) error { return a.ledger.CheckEpoch(ctx, tx) })
+	err := schema.Create(ctx, conn, entries, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SET LOCAL synchronous_commit = off"); err != nil {
+			return err
+		}
+		return a.ledger.CheckEpoch(ctx, tx)
+	})
 	if err != nil {
 		return schemaFailure(ctx, err)
 	}
