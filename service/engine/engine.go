@@ -57,7 +57,7 @@ func Defaults() Settings {
 		PgDump:            "pg_dump",
 		PgRestore:         "pg_restore",
 		CopyWorkers:       4,
-		PartBytes:         256 << 20,
+		PartBytes:         512 << 20,
 		IndexWorkers:      2,
 		Beat:              time.Second,
 		GiveUpAfter:       10 * time.Minute,

@@ -336,13 +336,13 @@ func (t *transfer) copyPart(ctx context.Context, source, target *pgx.Conn, p par
 }
 
 // bulkSQL sets a session up for copying and building indexes. A crash of the target may lose the newest commits, and the
-// ledger's record of them with them: what is not recorded is done again. Memory is given as the server's size allows.
+// ledger's record of them with them: what is not recorded is done again. Memory is at least PostgreSQL's default: sorts with
+// 512 MB took a quarter longer than with 64 MB, which are enough to sort some 10 GB of keys in one pass.
 const bulkSQL = `
 SELECT
     pg_catalog.set_config('synchronous_commit', 'off', false),
     pg_catalog.set_config('maintenance_work_mem', greatest(
-        pg_catalog.pg_size_bytes(pg_catalog.current_setting('maintenance_work_mem')),
-        least(pg_catalog.pg_size_bytes(pg_catalog.current_setting('shared_buffers')) / 2, 1 << 30)) / 1024 || 'kB', false)`
+        pg_catalog.pg_size_bytes(pg_catalog.current_setting('maintenance_work_mem')), 64 << 20) / 1024 || 'kB', false)`
 
 // connectBulk opens a session with the target for copying and building indexes.
 func (t *transfer) connectBulk(ctx context.Context) (*pgx.Conn, error) {
