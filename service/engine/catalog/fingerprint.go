@@ -22,14 +22,20 @@ func ReadFingerprint(ctx context.Context, q Querier) (Fingerprint, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the fingerprint of the schema: %w", err)
 	}
-	fingerprint := Fingerprint{}
+	values := map[string][]string{}
 	var kind, name, value string
 	_, err = pgx.ForEachRow(rows, []any{&kind, &name, &value}, func() error {
-		fingerprint[kind+" "+name] = value
+		object := kind + " " + name
+		values[object] = append(values[object], value)
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the fingerprint of the schema: %w", err)
+	}
+	fingerprint := make(Fingerprint, len(values))
+	for object, all := range values {
+		slices.Sort(all) // "a.b".c and a."b.c" are told by one name, in any order
+		fingerprint[object] = strings.Join(all, "\n")
 	}
 	return fingerprint, nil
 }
