@@ -83,7 +83,7 @@ func (c Change) Harmless() bool {
 	case "function", "view", "materialized", "trigger", "sequence":
 		return true
 	case "index":
-		return !strings.HasPrefix(c.Old, "CREATE UNIQUE ") && !strings.HasPrefix(c.New, "CREATE UNIQUE ")
+		return !strings.Contains(c.Old, "CREATE UNIQUE ") && !strings.Contains(c.New, "CREATE UNIQUE ")
 	case "constraint":
 		return isForeignKey(c.Old) && isForeignKey(c.New)
 	default:
@@ -91,9 +91,15 @@ func (c Change) Harmless() bool {
 	}
 }
 
-// isForeignKey tells whether a constraint, which is not there if its definition is empty, is a foreign key.
+// isForeignKey tells whether a constraint, which is not there if its definition is empty, is a foreign key, and so are those
+// that look the same.
 func isForeignKey(definition string) bool {
-	return definition == "" || strings.HasPrefix(definition, "FOREIGN KEY ")
+	for line := range strings.Lines(definition) {
+		if !strings.HasPrefix(line, "FOREIGN KEY ") {
+			return false
+		}
+	}
+	return true
 }
 
 // Changes gives what is different in the later fingerprint, sorted by object.
