@@ -39,9 +39,14 @@ test: fixtures ## run all tests with the race detector; PACKAGES and TESTS=REGEX
 
 # In its folder, so that go prints what the test does while it runs.
 .PHONY: test-matrix
-test-matrix: ## migrate all kinds of objects between versions 10 to 18; PAIRS='10-18 15-15' chooses some
+test-matrix: ## migrate all kinds of objects between versions 10 to 18; PAIRS='10-18 15-15' chooses some, FLAGS=-replica-role grants more
 	@fixtures/postgres/install.sh 10 11 12 13 14 15 16 17 18 >/dev/null
-	@go -C service/engine test -timeout $(TIMEOUT) -run '^TestMatrix' -parallel 2 -pairs '$(or $(PAIRS),all)'
+	@go -C service/engine test -timeout $(TIMEOUT) -run '^TestMatrix' -parallel 2 -pairs '$(or $(PAIRS),all)' $(FLAGS)
+
+.PHONY: test-replica-role
+test-replica-role: ## run the engine's tests with targets whose logins may set session_replication_role
+	@fixtures/postgres/install.sh $(POSTGRES) >/dev/null
+	go test -race -timeout $(TIMEOUT) ./service/engine -replica-role
 
 .PHONY: soak
 soak: ## migrate random databases while sessions write at random; SECONDS=120 SEEDS=1 SEED=7 PARALLEL=2 choose

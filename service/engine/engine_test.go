@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -45,12 +46,17 @@ func newPair(t *testing.T) *pair {
 	return newPairOf(t, sourceMajor, targetMajor)
 }
 
+var replicaRole = flag.Bool("replica-role", false, "the targets' logins may set session_replication_role, from 15 on")
+
 func newPairOf(t *testing.T, source, target int) *pair {
 	t.Helper()
 	p := &pair{
 		source: postgres.ForTest(t, source).NewDatabase(t, true),
 		target: postgres.ForTest(t, target).NewDatabase(t, false),
 		engine: newEngine(t),
+	}
+	if *replicaRole && target >= 15 {
+		grantReplicaRole(t, postgres.ForTest(t, target), p.target.User)
 	}
 	p.migration = engine.Migration{
 		ID:    fmt.Sprintf("%08x", rand.Uint32()),
@@ -60,6 +66,20 @@ func newPairOf(t *testing.T, source, target int) *pair {
 		},
 	}
 	return p
+}
+
+// grantReplicaRole lets a login switch off triggers and foreign keys in its sessions, as some providers do.
+func grantReplicaRole(t *testing.T, cluster *postgres.Cluster, login string) {
+	t.Helper()
+	name := pgx.Identifier{login}.Sanitize()
+	if err := cluster.Exec(t.Context(), "postgres", "GRANT SET ON PARAMETER session_replication_role TO "+name); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cluster.Exec(context.Background(), "postgres", "REVOKE SET ON PARAMETER session_replication_role FROM "+name); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func newEngine(t *testing.T) *engine.Engine {
