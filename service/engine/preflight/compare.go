@@ -49,6 +49,7 @@ func inGo() []check {
 		{id: "T23", side: Target, severity: Critical, since: 10, text: "Target already holds large objects with the numbers of the source's ({count:object} found): {detail}", hint: "Use a new service instance as the target, or remove these large objects with lo_unlink."},
 		{id: "T24", side: Target, severity: Critical, since: 10, text: "Lock table of the target is too small for the finalization, which locks {count:relation} at once (max_locks_per_transaction is {detail}, {needed} needed)", hint: "Have max_locks_per_transaction of the target raised."},
 		{id: "T25", side: Target, severity: Warning, since: 10, text: "Lock table of the target may be too small for the finalization, which locks {count:relation} at once (max_locks_per_transaction is {detail}, {needed} recommended)", hint: "Have max_locks_per_transaction of the target raised."},
+		{id: "T26", side: Target, severity: Warning, since: 10, text: "Foreign keys of {detail} of tables are checked during the finalization", hint: "Plan the time for it, in which the source cannot be written."},
 		{id: "T22", side: Target, severity: Critical, since: 10, text: "{subject} not exist on the target (used by {count:user mapping})", hint: "Create the role on the target, or drop the user mappings."},
 	}
 }
@@ -266,8 +267,12 @@ func compare(all catalog, source, target facts) []Finding {
 	if source.collation != "" && target.collation != "" && sameSpelling(source.collation) != sameSpelling(target.collation) {
 		report("S46", result{values: map[string]string{"source": source.collation, "target": target.collation}})
 	}
-	if source.foreignKeyBytes > foreignKeysMatter && !target.disableTriggers {
-		report("T08", result{values: map[string]string{"detail": strconv.FormatInt(source.foreignKeyBytes>>30, 10) + " GB"}})
+	if source.foreignKeyBytes > foreignKeysMatter {
+		id := "T08"
+		if target.disableTriggers { // which does not spare the check
+			id = "T26"
+		}
+		report(id, result{values: map[string]string{"detail": strconv.FormatInt(source.foreignKeyBytes>>30, 10) + " GB"}})
 	}
 	if source.lz4Columns > 0 && target.withoutLZ4 {
 		report("T15", result{count: source.lz4Columns})
