@@ -168,7 +168,9 @@ func FuzzCatalog(f *testing.F) {
 	})
 }
 
-// TestRandomCatalogs does the same with inputs that are the same each time.
+// Trap 19: an index that is partial, deferrable, computed or nullable is no key.
+//
+// TestRandomCatalogs does what FuzzCatalog does, with inputs that are the same each time.
 func TestRandomCatalogs(t *testing.T) {
 	session := connect(t)
 	random := rand.New(rand.NewPCG(1, 2))
