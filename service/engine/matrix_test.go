@@ -11,6 +11,7 @@ import (
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/databases/zoo"
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/preflight"
 )
 
@@ -103,9 +104,16 @@ func migrateZoo(t *testing.T, m majors) {
 	}
 	t.Logf("%d rounds of changes", rounds)
 	r.waitInSync(t)
+	deferred := map[string]bool{}
+	for _, table := range r.Progress().Tables {
+		// On a busy machine those that are truncated in each round may be left to the finalization.
+		if table.Phase == engine.TableDeferred && (table.Name == "unlogged" || strings.HasPrefix(table.Name, "emptied")) {
+			deferred[table.Name] = true
+		}
+	}
 	r.finalize(t)
 	for _, table := range r.Progress().Tables {
-		if table.Inserts+table.Updates+table.Deletes == 0 && table.Name != "unlogged" {
+		if table.Inserts+table.Updates+table.Deletes == 0 && !deferred[table.Name] {
 			t.Errorf("no change of table %s.%s was in the stream", table.Schema, table.Name)
 		}
 	}
