@@ -57,6 +57,7 @@ func newPairOf(t *testing.T, source, target int) *pair {
 	}
 	if *replicaRole && target >= 15 {
 		grantReplicaRole(t, postgres.ForTest(t, target), p.target.User)
+		execute(t, p.target, `SET session_replication_role = replica`) // or the run proves nothing
 	}
 	p.migration = engine.Migration{
 		ID:    fmt.Sprintf("%08x", rand.Uint32()),

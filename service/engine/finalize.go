@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,7 +57,7 @@ type finalization struct {
 // source may be undone before it was asked.
 var errUnknownOutcome = errors.New("the connection to the target was lost in the moment of the opening")
 
-// Finalize ends the migration while Run is at work in another goroutine: online verification of what has changed, fence,
+// Finalize ends the migration while Run is at work in another goroutine, in sync but for moments: online verification of what has changed, fence,
 // drain, verification of what has changed since, sequences, constraints, opening, release. The opening is one transaction on the target; its commit is the point of no return, after
 // which opened is called and must store durably that the target is the truth from now on. On an error (a *Failure, or ctx's
 // error) the source is writable again and Run goes on, so that Finalize can be called again. After nil, Run gives nil too.
@@ -66,21 +67,20 @@ func (r *Replication) Finalize(ctx context.Context, opened func(context.Context)
 	}
 	defer r.finalizing.Store(false)
 	r.mu.Lock()
-	l, inSync := r.live, r.phase == PhaseInSync
-	inSync = inSync && r.fencedAt.IsZero() // else an earlier fence could not be lifted yet
 	r.steps, r.verified = nil, nil
 	if r.fencedAt.IsZero() {
 		r.fenced = 0
 	}
 	r.mu.Unlock()
-	if l == nil || !inSync {
-		return &Failure{Code: CodeNotInSync, Message: "The replication is not in sync", Hint: "Wait until 'cf pg-migrate replication' shows IN-SYNC, then finalize again."}
-	}
-	f := &finalization{Replication: r, live: l}
 	limit := r.finalizationLimit()
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	err := f.run(limited, opened)
+	l, err := r.awaitFinalizable(limited)
+	if err != nil {
+		return cmp.Or(ctx.Err(), err)
+	}
+	f := &finalization{Replication: r, live: l}
+	err = f.run(limited, opened)
 	if err == nil {
 		return nil
 	}
@@ -99,6 +99,27 @@ func (r *Replication) Finalize(ctx context.Context, opened func(context.Context)
 		return failure
 	}
 	return &Failure{Code: CodeDatabase, Message: "The finalization was interrupted: " + err.Error(), Hint: "Run 'cf pg-migrate create-finalization' again.", Err: err}
+}
+
+// awaitFinalizable waits while the lag is too large for a moment, or a fence of before could not be lifted yet.
+func (r *Replication) awaitFinalizable(ctx context.Context) (*live, error) {
+	ticker := time.NewTicker(inSyncPoll)
+	defer ticker.Stop()
+	for {
+		r.mu.Lock()
+		l, inSync := r.live, r.phase == PhaseInSync && r.fencedAt.IsZero()
+		r.mu.Unlock()
+		switch {
+		case l == nil || ctx.Err() != nil:
+			return nil, &Failure{Code: CodeNotInSync, Message: "The replication is not in sync", Hint: "Wait until 'cf pg-migrate replication' shows IN-SYNC, then finalize again."}
+		case inSync:
+			return l, nil
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+		}
+	}
 }
 
 func (f *finalization) run(ctx context.Context, opened func(context.Context) error) (err error) {

@@ -76,7 +76,7 @@ type tableState struct {
 type lag struct {
 	bytes   int64
 	seconds float64
-	good    int // measurements in a row that were good enough for IN-SYNC
+	against int // measurements in a row that speak against the present phase, IN-SYNC or not
 }
 
 // live is what a finalization needs of the stream that runs now, or of the offline method's waiting.

@@ -20,7 +20,8 @@ import (
 const (
 	fingerprintInterval = 10 * time.Second
 
-	// IN-SYNC wants this, for so many beats in a row.
+	// IN-SYNC wants this, for so many beats in a row; it ends when it is not so for as many. One large transaction more or less
+	// is no reason to turn away a finalization that a script asks for after it saw IN-SYNC.
 	inSyncBytes   = 1 << 20
 	inSyncSeconds = 5.0
 	inSyncBeats   = 3
@@ -207,15 +208,20 @@ func (a *attempt) watch(ctx context.Context, apply *stream.Apply) error {
 func (a *attempt) measured(bytes int64, seconds float64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	good := 0
-	if bytes < inSyncBytes && seconds < inSyncSeconds {
-		if good = 1; a.lag != nil {
-			good = a.lag.good + 1
+	good := bytes < inSyncBytes && seconds < inSyncSeconds
+	inSync := a.phase == PhaseInSync
+	against := 0
+	if good != inSync {
+		if against = 1; a.lag != nil {
+			against += a.lag.against
 		}
 	}
-	a.lag = &lag{bytes: bytes, seconds: seconds, good: good}
+	if against >= inSyncBeats {
+		inSync, against = good, 0
+	}
+	a.lag = &lag{bytes: bytes, seconds: seconds, against: against}
 	phase := PhaseCatchingUp
-	if good >= inSyncBeats || (a.phase == PhaseInSync && good > 0) {
+	if inSync {
 		phase = PhaseInSync
 	}
 	if a.phase != phase {
