@@ -115,12 +115,12 @@ func (s *statements) table(schema string, relations map[string]bool) {
 		}
 		t.Columns = append(t.Columns, c)
 	}
-	s.key(&t, plain, relations)
+	s.key(&t, plain, attributes, relations)
 	s.tables = append(s.tables, t)
 }
 
 // key gives the table indexes, of which at most one can serve as its key.
-func (s *statements) key(t *catalog.Table, plain []string, relations map[string]bool) {
+func (s *statements) key(t *catalog.Table, plain []string, attributes, relations map[string]bool) {
 	if len(plain) == 0 {
 		return
 	}
@@ -131,7 +131,7 @@ func (s *statements) key(t *catalog.Table, plain []string, relations map[string]
 	}
 	list := strings.Join(parts, ", ")
 	index := s.identifier(relations)
-	switch s.next(7) {
+	switch s.next(10) {
 	case 0:
 		s.add("ALTER TABLE %s ADD CONSTRAINT %s PRIMARY KEY (%s)", t.SQLName(), quoted(index), list)
 		t.Key, t.KeyIndex, t.KeyPrimary = columns, index, true
@@ -147,8 +147,17 @@ func (s *statements) key(t *catalog.Table, plain []string, relations map[string]
 	case 4:
 		s.add("CREATE UNIQUE INDEX %s ON %s (%s) WHERE %s > 0", quoted(index), t.SQLName(), list, parts[0])
 	case 5:
-		s.add("CREATE UNIQUE INDEX %s ON %s ((%s + 1))", quoted(index), t.SQLName(), parts[0])
+		s.add("CREATE UNIQUE INDEX %s ON %s (%s, (%s + 1))", quoted(index), t.SQLName(), list, parts[0])
 	case 6:
+		s.add("CREATE UNIQUE INDEX %s ON %s (%s) INCLUDE (%s)", quoted(index), t.SQLName(), list, parts[0])
+	case 7:
+		s.add("CREATE INDEX %s ON %s (%s)", quoted(index), t.SQLName(), list)
+	case 8:
+		c := catalog.Column{Name: s.identifier(attributes)}
+		s.add("ALTER TABLE %s ADD %s integer", t.SQLName(), quoted(c.Name))
+		s.add("CREATE UNIQUE INDEX %s ON %s (%s, %s)", quoted(index), t.SQLName(), list, quoted(c.Name))
+		t.Columns = append(t.Columns, c)
+	case 9:
 		s.add("ALTER TABLE %s REPLICA IDENTITY FULL", t.SQLName())
 		t.Identity = catalog.IdentityFull
 	}
