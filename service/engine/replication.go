@@ -264,8 +264,13 @@ func (s *tableState) progress(method ledger.Method) TableProgress {
 	}
 	t.RowsTotal, t.BytesTotal = t.RowsCopied, t.BytesCopied
 	if !s.done && (s.phase != TableDeferred || method == ledger.Offline) {
-		// The catalog's figures are estimates: of the rows since the last ANALYZE, of the bytes on disk instead of on the wire.
+		// The catalog's figures are estimates, and its bytes are those on disk instead of on the wire.
+		// As rows arrive, their bytes on the wire take the place of those on disk.
 		t.RowsTotal, t.BytesTotal = max(s.table.Rows, t.RowsCopied), max(s.table.Bytes, t.BytesCopied)
+		if s.table.Rows > 0 {
+			left := 1 - float64(t.RowsCopied)/float64(t.RowsTotal)
+			t.BytesTotal = t.BytesCopied + int64(left*float64(s.table.Bytes))
+		}
 	}
 	return t
 }

@@ -44,7 +44,7 @@ type Table struct {
 	Identity Identity
 	Filenode uint32 // of the main fork; changes when the table is rewritten or truncated
 	Bytes    int64  // size of the table without its indexes, with TOAST
-	Rows     int64  // as estimated by the last ANALYZE or VACUUM; 0 when never done
+	Rows     int64  // estimated; 0 when no ANALYZE or VACUUM was done yet
 	Columns  []Column
 	// Key names the columns of the key that a row is found by: the replica identity's, if that is a key, else the primary
 	// key's, else those of the best usable unique index. Empty: the table has none.

@@ -7,7 +7,11 @@ SELECT
     c.relreplident::text,
     coalesce(pg_catalog.pg_relation_filenode(c.oid), 0),
     coalesce(pg_catalog.pg_table_size(c.oid), 0),
-    greatest(c.reltuples, 0)::bigint
+    -- As the planner does it: the rows in a page at the last ANALYZE or VACUUM, in as many pages as there are now.
+    coalesce(
+        greatest(c.reltuples, 0)::float8 / nullif(c.relpages, 0)
+            * pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::float8,
+        0)::bigint
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r'
