@@ -124,12 +124,13 @@ func (e endpoint) Connect(ctx context.Context) (*pgx.Conn, error) {
 }
 
 // settleSQL sets what depends on the server. It turns off the time limits that only some versions have, and that a start-up
-// packet to an older server must therefore not name: idle_session_timeout (14), transaction_timeout (17). And a database of
-// encoding SQL_ASCII holds any bytes, which nobody may take for UTF-8: they are carried as they are.
+// packet to an older server must therefore not name: idle_session_timeout (14), transaction_timeout (17). The same holds for
+// jit (11), which would compile what reads a large table for longer than that takes. And a database of encoding SQL_ASCII holds any
+// bytes, which nobody may take for UTF-8: they are carried as they are.
 const settleSQL = `
 SELECT pg_catalog.set_config(name, CASE name WHEN 'client_encoding' THEN 'SQL_ASCII' ELSE '0' END, false)
 FROM pg_catalog.pg_settings
-WHERE name IN ('idle_session_timeout', 'transaction_timeout')
+WHERE name IN ('idle_session_timeout', 'transaction_timeout', 'jit')
    OR (name = 'client_encoding' AND pg_catalog.current_setting('server_encoding') = 'SQL_ASCII')`
 
 // clientEncoding is the encoding of what a session sends and gets.

@@ -37,6 +37,8 @@ var hostile = map[string]struct{ theirs, ours string }{
 	"default_transaction_isolation": {"'serializable'", "read committed"},
 	// Trap 24: what a crash of the target could take back must not be confirmed. Trap 48: our marker comes after the commits of others.
 	"synchronous_commit": {"off", "on"},
+	// It would compile what reads a large table for longer than that takes.
+	"jit": {"on", "off"},
 }
 
 func hostileDatabase(t *testing.T, major int) endpoint {

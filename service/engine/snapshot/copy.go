@@ -51,7 +51,7 @@ func Copy(ctx context.Context, source *pgx.Conn, tx pgx.Tx, p Part, frozen bool,
 	if err := checkFilenode(ctx, source, t); err != nil {
 		return 0, err
 	}
-	from, to := statements(p, frozen)
+	from, to := statements(p, frozen, catalog.Major(source))
 	pipe, feed := io.Pipe()
 	var (
 		sent    int64
@@ -79,20 +79,35 @@ func Copy(ctx context.Context, source *pgx.Conn, tx pgx.Tx, p Part, frozen bool,
 	return written, checkFilenode(ctx, source, t)
 }
 
-// statements gives the COPY of each side.
-func statements(p Part, frozen bool) (from, to string) {
-	columns := columnList(p.Table)
+// statements gives the COPY of each side, from a source of this major version.
+func statements(p Part, frozen bool, major int) (from, to string) {
+	binary := inBinary(p.Table)
+	var names, values []string
+	trimmed := false
+	for _, c := range p.Table.Writable() { // their order may differ between the sides, and COPY refuses generated ones
+		name := pgx.Identifier{c.Name}.Sanitize()
+		value := name
+		if binary && major >= trimsBytes && padded(c) {
+			trimmed = true
+			value = `pg_catalog.rtrim(pg_catalog.bpcharsend(` + name + `), '\x20')`
+		}
+		names, values = append(names, name), append(values, value)
+	}
 	list := ""
-	if columns != "" { // COPY has no syntax for an empty list, and needs none
-		list = " (" + columns + ")"
+	if len(names) > 0 { // COPY has no syntax for an empty list, and needs none
+		list = " (" + strings.Join(names, ", ") + ")"
 	}
 	var options []string
-	if inBinary(p.Table) {
+	if binary {
 		options = append(options, "FORMAT binary")
 	}
 	from = "COPY " + p.Table.SQLName() + list
-	if !p.Whole() {
-		from = "COPY (SELECT " + columns + " FROM ONLY " + p.Table.SQLName() + " WHERE " + p.where + ")"
+	if trimmed || !p.Whole() {
+		from = "COPY (SELECT " + strings.Join(values, ", ") + " FROM ONLY " + p.Table.SQLName()
+		if !p.Whole() {
+			from += " WHERE " + p.where
+		}
+		from += ")"
 	}
 	from += " TO STDOUT" + with(options)
 	if frozen {
@@ -117,15 +132,4 @@ func checkFilenode(ctx context.Context, source *pgx.Conn, t catalog.Table) error
 		return fmt.Errorf("copying table %s: %w", t, ErrRewritten)
 	}
 	return nil
-}
-
-// columnList names the columns that can be written: their order may differ between the sides, and COPY refuses generated
-// ones.
-func columnList(t catalog.Table) string {
-	columns := t.Writable()
-	names := make([]string, len(columns))
-	for i, c := range columns {
-		names[i] = pgx.Identifier{c.Name}.Sanitize()
-	}
-	return strings.Join(names, ", ")
 }

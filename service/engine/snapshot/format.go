@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/catalog"
@@ -72,10 +73,25 @@ var binaryTypes = []uint32{
 	3926, // int8range
 }
 
+const characterType = 1042
+
 // inBinary tells whether all columns of a table can be carried in binary, which spares both servers the conversion.
 func inBinary(t catalog.Table) bool {
 	columns := t.Writable()
 	return len(columns) > 0 && !slices.ContainsFunc(columns, func(c catalog.Column) bool {
 		return !slices.Contains(binaryTypes, c.BaseTypeOID)
 	})
+}
+
+// trimsBytes is the first version that takes bytes off the end of a bytea. A cast to text would take the blanks off too, but needs
+// ten times as long as PostgreSQL looks for the characters first.
+const trimsBytes = 14
+
+// padded tells whether the values of a column end with blanks that need not be carried, because each is stored with exactly as
+// many characters as the type has, and the target fills it up again (PostgreSQL manual, Character Types). They cost the target
+// most where a column holds little else; a short column gains nothing.
+func padded(c catalog.Column) bool {
+	var length int
+	_, err := fmt.Sscanf(c.Type, "character(%d)", &length) // without a length the type is called bpchar, and keeps its blanks
+	return err == nil && c.TypeOID == characterType && length > 8
 }

@@ -3,6 +3,7 @@ package snapshot
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -67,6 +68,48 @@ func TestEveryValueArrives(t *testing.T) {
 			rows := p.copy(t, []Part{{Table: table}})
 			if got, want := content(t, p.target), content(t, p.source); got != want || rows != 2 {
 				t.Errorf("%d rows:\n%s\nwant\n%s", rows, got, want)
+			}
+		})
+	}
+}
+
+// The blanks that fill a value of type character(n) are put back by the target; others are carried.
+func TestBlanksAtTheEndOfValues(t *testing.T) {
+	const columns = `
+		CREATE DOMAIN code AS char(20);
+		CREATE TYPE mood AS ENUM ('sad', 'ok');
+		CREATE TABLE t (a char(20), "b ""c" char(200), c char(9) NOT NULL, d char(8), e bpchar, f code, g char(20)[], h varchar(20), i text%s);`
+	const values = `
+		INSERT INTO t VALUES
+			('', '', '', '', '', '', '{}', '', ''),
+			(NULL, NULL, '  ', NULL, NULL, NULL, NULL, NULL, NULL),
+			('  a', E'a\t', E'a\n', 'a ', 'a  ', 'a', '{a,NULL,"b "}', 'a  ', 'a  '),
+			(repeat('ü', 20), repeat('€', 199), '123456789', '12345678', '      ', repeat('x', 20), NULL, ' ', ' '),
+			('ü', '€ ', E'\\N', E'\\.', E'\t ', '"', NULL, NULL, NULL)`
+	for name, test := range map[string]struct {
+		more    string
+		trimmed int // columns
+	}{
+		"binary": {"", 3},
+		"text":   {", j mood DEFAULT 'ok'", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPair(t, fmt.Sprintf(columns, test.more))
+			execute(t, p.source, values)
+			table := p.table(t)
+			parts := []Part{{Table: table}}
+			if from, _ := statements(parts[0], false, 14); strings.Count(from, "rtrim") != test.trimmed {
+				t.Errorf("%s", from)
+			}
+			if from, _ := statements(parts[0], false, 13); strings.Contains(from, "rtrim") {
+				t.Errorf("%s", from)
+			}
+			for range 2 {
+				if rows := p.copy(t, parts); rows != 5 || content(t, p.target) != content(t, p.source) {
+					t.Errorf("%d rows:\n%s\nwant\n%s", rows, content(t, p.target), content(t, p.source))
+				}
+				execute(t, p.target, `TRUNCATE t`)
+				parts = ranges(table, "d", []string{"'a'"})
 			}
 		})
 	}
