@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -81,9 +82,7 @@ func (e endpoint) config() (*pgx.ConnConfig, error) {
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec
 	onError := config.OnPgError
 	config.OnPgError = func(conn *pgconn.PgConn, refused *pgconn.PgError) bool {
-		if e.noRoom != nil && lockTableFull(refused) {
-			e.noRoom.Store(&e.side) // it does not say which of the two it is
-		}
+		e.watchRoom(refused)
 		return onError(conn, refused)
 	}
 	socket.Prepare(&config.Config)
@@ -93,6 +92,14 @@ func (e endpoint) config() (*pgx.ConnConfig, error) {
 		e.addRoots(fallback.TLSConfig)
 	}
 	return config, nil
+}
+
+// watchRoom remembers the side of a full lock table, which the error does not name.
+func (e endpoint) watchRoom(err error) {
+	var pg *pgconn.PgError
+	if e.noRoom != nil && errors.As(err, &pg) && lockTableFull(pg) {
+		e.noRoom.Store(&e.side)
+	}
 }
 
 func (e endpoint) addRoots(config *tls.Config) {
@@ -114,6 +121,7 @@ func (e endpoint) Connect(ctx context.Context) (*pgx.Conn, error) {
 	}
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
+		e.watchRoom(err)
 		return nil, fmt.Errorf("connecting to %s: %w", e.database, err)
 	}
 	if _, err := conn.Exec(ctx, settleSQL); err != nil {
@@ -146,6 +154,7 @@ func (e endpoint) ConnectReplication(ctx context.Context) (*pgconn.PgConn, error
 	config.RuntimeParams["replication"] = "database"
 	conn, err := pgconn.ConnectConfig(ctx, &config.Config)
 	if err != nil {
+		e.watchRoom(err)
 		return nil, fmt.Errorf("connecting for replication to %s: %w", e.database, err)
 	}
 	if _, err := conn.Exec(ctx, settleSQL).ReadAll(); err != nil {

@@ -101,16 +101,18 @@ func (r *Replication) Finalize(ctx context.Context, opened func(context.Context)
 	return &Failure{Code: CodeDatabase, Message: "The finalization was interrupted: " + err.Error(), Hint: "Run 'cf pg-migrate create-finalization' again.", Err: err}
 }
 
-// awaitFinalizable waits while the lag is too large for a moment, or a fence of before could not be lifted yet.
+// awaitFinalizable waits while the lag is too large for a moment, a database is out of reach, or a fence of before could not be
+// lifted yet.
 func (r *Replication) awaitFinalizable(ctx context.Context) (*live, error) {
 	ticker := time.NewTicker(inSyncPoll)
 	defer ticker.Stop()
 	for {
 		r.mu.Lock()
-		l, inSync := r.live, r.phase == PhaseInSync && r.fencedAt.IsZero()
+		l, over := r.live, r.over
+		inSync := l != nil && r.phase == PhaseInSync && r.fencedAt.IsZero()
 		r.mu.Unlock()
 		switch {
-		case l == nil || ctx.Err() != nil:
+		case over || ctx.Err() != nil:
 			return nil, &Failure{Code: CodeNotInSync, Message: "The replication is not in sync", Hint: "Wait until 'cf pg-migrate replication' shows IN-SYNC, then finalize again."}
 		case inSync:
 			return l, nil

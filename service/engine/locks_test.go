@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -101,7 +102,8 @@ func fillLockTable(t *testing.T, l postgres.Login, room int) (release func()) {
 	}
 }
 
-// A lock table stays too small until the server is started anew, so that nobody waits for it.
+// A lock table that is too small stays so until the server is started anew, so that nobody waits for it; others may fill one
+// for a moment.
 func TestAFullLockTableIsNamed(t *testing.T) {
 	t.Parallel()
 	p, _, _ := startServers(t, postgres.Options{Settings: map[string]string{
@@ -117,20 +119,40 @@ func TestAFullLockTableIsNamed(t *testing.T) {
 		}
 	}
 	r := p.run(t)
-	r.waitValidated(t) // which holds locks meanwhile
-	release := fillLockTable(t, p.source, 40)
+	r.waitValidated(t)                        // which holds locks meanwhile
+	release := fillLockTable(t, p.source, 40) // for a moment all of it, which may end an attempt
 	wants(r.Finalize(t.Context(), never), "source", "dumping the schema of the source: pg_dump cannot lock all tables")
 	release()
-	release = fillLockTable(t, p.target, 0)
-	execute(t, p.source, `INSERT INTO a VALUES (1)`)
-	wants(r.ended(t), "target", "")
-	release()
-	p.migration.Epoch++
-	r = p.run(t)
-	r.waitValidated(t)
-	release = fillLockTable(t, p.source, 0)
-	wants(r.ended(t), "source", "")
-	release()
+	r.stop()
+	_ = r.ended(t)
+	for _, full := range []struct {
+		side   string
+		login  postgres.Login
+		change string // what makes us need a lock; on the source the heartbeat does
+	}{
+		{"target", p.target, `INSERT INTO a SELECT count(*) FROM a`},
+		{"source", p.source, ``},
+	} {
+		application := connect(t, p.source.URL())
+		p.migration.Epoch++
+		r := p.run(t)
+		r.waitInSync(t)
+		release := fillLockTable(t, full.login, 0)
+		if _, err := application.Exec(t.Context(), full.change); err != nil {
+			t.Fatal(err)
+		}
+		r.waitFor(t, "another attempt", func(p engine.Progress) bool {
+			return slices.ContainsFunc(p.Warnings, func(w string) bool { return strings.Contains(w, "out of shared memory") })
+		})
+		release()
+		r.waitInSync(t)
+		release = fillLockTable(t, full.login, 0)
+		if _, err := application.Exec(t.Context(), full.change); err != nil {
+			t.Fatal(err)
+		}
+		wants(r.ended(t), full.side, "")
+		release()
+	}
 	p.migration.Epoch++
 	if err := p.engine.Remove(t.Context(), p.migration, true); err != nil {
 		t.Fatal(err)

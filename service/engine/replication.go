@@ -43,6 +43,7 @@ type Replication struct {
 	lag          *lag
 	streamed     int64 // transactions applied by earlier streams of this run
 	live         *live
+	over         bool // Run has ended
 	steps        []Step
 	verified     []TableVerification
 	fenced       time.Duration
@@ -106,6 +107,12 @@ func (e *Engine) NewReplication(m Migration) *Replication {
 const (
 	retryPause    = time.Second
 	retryPauseMax = 15 * time.Second
+
+	// A lock table that is too small stays so until its server is started anew; others may fill one for a moment. So many
+	// attempts may find it full, with so much time in between, unless the one before was long ago.
+	noRoomTries  = 4
+	noRoomPause  = 5 * time.Second
+	noRoomMemory = time.Hour
 )
 
 // Run prepares (preflight check included), copies and then applies changes until
@@ -115,8 +122,14 @@ const (
 //
 // Lost connections and restarted servers are survived.
 func (r *Replication) Run(ctx context.Context) error {
+	defer func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.over = true
+	}()
 	pause := retryPause
 	healthy := time.Now()
+	var noRoom roomTries
 	for {
 		err := r.attempt(ctx, &healthy)
 		switch {
@@ -137,7 +150,8 @@ func (r *Replication) Run(ctx context.Context) error {
 			continue
 		}
 		failure := r.classify(err)
-		if failure != nil {
+		full := failure != nil && failure.Code == CodeLockTableFull && noRoom.another()
+		if failure != nil && !full {
 			r.log.Error("replication failed", "code", failure.Code, "error", err)
 			return failure
 		}
@@ -146,6 +160,9 @@ func (r *Replication) Run(ctx context.Context) error {
 		}
 		if time.Since(healthy) < retryPauseMax {
 			pause = retryPause
+		}
+		if full {
+			pause = noRoomPause
 		}
 		r.log.Warn("replication interrupted, trying again", "error", err, "pause", pause.String())
 		r.warn("Interrupted at " + time.Now().UTC().Format(time.TimeOnly) + " UTC and tried again: " + brief(err))
@@ -156,6 +173,21 @@ func (r *Replication) Run(ctx context.Context) error {
 		}
 		pause = min(2*pause, retryPauseMax)
 	}
+}
+
+// roomTries counts the attempts that a full lock table has ended.
+type roomTries struct {
+	count  int
+	newest time.Time
+}
+
+// another counts one more and says whether it is to be tried again.
+func (t *roomTries) another() bool {
+	if time.Since(t.newest) > noRoomMemory {
+		t.count = 0
+	}
+	t.count, t.newest = t.count+1, time.Now()
+	return t.count < noRoomTries
 }
 
 // reached tells a test that a worker that dies now leaves behind all before this point and nothing after it.
