@@ -57,10 +57,11 @@ type finalization struct {
 // source may be undone before it was asked.
 var errUnknownOutcome = errors.New("the connection to the target was lost in the moment of the opening")
 
-// Finalize ends the migration while Run is at work in another goroutine, in sync but for moments: online verification of what has changed, fence,
-// drain, verification of what has changed since, sequences, constraints, opening, release. The opening is one transaction on the target; its commit is the point of no return, after
-// which opened is called and must store durably that the target is the truth from now on. On an error (a *Failure, or ctx's
-// error) the source is writable again and Run goes on, so that Finalize can be called again. After nil, Run gives nil too.
+// Finalize ends the migration while Run is at work in another goroutine, and waits until it is in sync: online verification of
+// what has changed, fence, drain, verification of what has changed since, sequences, constraints, opening, release. The opening is
+// one transaction on the target; its commit is the point of no return, after which opened is called and must store durably that
+// the target is the truth from now on. On an error (a *Failure, or ctx's error) the source is writable again and Run goes on, so
+// that Finalize can be called again. After nil, Run gives nil too.
 func (r *Replication) Finalize(ctx context.Context, opened func(context.Context) error) error {
 	if !r.finalizing.CompareAndSwap(false, true) {
 		return &Failure{Code: CodeDatabase, Message: "A finalization is running already"}
