@@ -137,19 +137,20 @@ func TestAFullLockTableIsNamed(t *testing.T) {
 		p.migration.Epoch++
 		r := p.run(t)
 		r.waitInSync(t)
-		release := fillLockTable(t, full.login, 0)
-		if _, err := application.Exec(t.Context(), full.change); err != nil {
-			t.Fatal(err)
+		fill := func() (release func()) {
+			release = fillLockTable(t, full.login, 0)
+			if _, err := application.Exec(t.Context(), full.change); err != nil {
+				t.Fatal(err)
+			}
+			return release
 		}
+		release := fill()
 		r.waitFor(t, "another attempt", func(p engine.Progress) bool {
 			return slices.ContainsFunc(p.Warnings, func(w string) bool { return strings.Contains(w, "out of shared memory") })
 		})
 		release()
 		r.waitInSync(t)
-		release = fillLockTable(t, full.login, 0)
-		if _, err := application.Exec(t.Context(), full.change); err != nil {
-			t.Fatal(err)
-		}
+		release = fill()
 		wants(r.ended(t), full.side, "")
 		release()
 	}
