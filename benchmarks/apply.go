@@ -9,7 +9,7 @@ import (
 // measureApply lets changes pile up on the source while all tools are paused, and then lets one after the other apply the same
 // changes.
 func (b *bench) measureApply(ctx context.Context) error {
-	return b.withFollowers(ctx, func(from *database, followers map[string]*following) error {
+	return b.withFollowers(ctx, func(from *dataset, followers map[string]*following) error {
 		for run := 1; run <= b.runs; run++ {
 			b.say("making a backlog of %d transactions", b.backlog)
 			const clients = 4

@@ -23,7 +23,7 @@ type bench struct {
 	bin            string // of the target's version: pg_dump, pg_restore, vacuumdb, pgbench
 	pgcopydb       string
 	log            *os.File
-	loaded         map[string]*database
+	loaded         map[string]*dataset
 	targets        int // that were made so far
 
 	Machine []fact   `json:"machine"`
@@ -43,7 +43,7 @@ var clusterSettings = map[string]string{
 }
 
 func start(ctx context.Context, o options) (_ *bench, err error) {
-	b := &bench{options: o, loaded: map[string]*database{}}
+	b := &bench{options: o, loaded: map[string]*dataset{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.stop())

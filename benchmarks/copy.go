@@ -33,7 +33,7 @@ func (b *bench) measureCopies(ctx context.Context) error {
 	return nil
 }
 
-func (b *bench) measureCopy(ctx context.Context, m *meter, t tool, from *database) (err error) {
+func (b *bench) measureCopy(ctx context.Context, m *meter, t tool, from *dataset) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	to, err := b.newTarget(ctx)

@@ -29,7 +29,7 @@ func (b *bench) measureCutovers(ctx context.Context) error {
 	return nil
 }
 
-func (b *bench) measureCutover(ctx context.Context, m *meter, t tool, from *database) (err error) {
+func (b *bench) measureCutover(ctx context.Context, m *meter, t tool, from *dataset) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	f, err := b.follow(ctx, t, from)

@@ -35,15 +35,15 @@ var databases = map[string]struct {
 	"mixed":   {(*bench).loadMixed, (*bench).mixedWork, 300},
 }
 
-// database is one of them on the source.
-type database struct {
+// dataset is one of them on the source.
+type dataset struct {
 	name  string
 	login postgres.Login
 	bytes int64
 }
 
 // database gives a loaded database on the source.
-func (b *bench) database(ctx context.Context, name string) (*database, error) {
+func (b *bench) database(ctx context.Context, name string) (*dataset, error) {
 	if d := b.loaded[name]; d != nil {
 		return d, nil
 	}
@@ -61,7 +61,7 @@ func (b *bench) database(ctx context.Context, name string) (*database, error) {
 	if err := execute(ctx, b.source.URL(name), "VACUUM (ANALYZE)"); err != nil {
 		return nil, fmt.Errorf("load database %s: %w", name, err)
 	}
-	d := &database{name: name, login: login}
+	d := &dataset{name: name, login: login}
 	if d.bytes, err = query[int64](ctx, login.URL(), sizeSQL); err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (b *bench) database(ctx context.Context, name string) (*database, error) {
 	return d, nil
 }
 
-func (d *database) megabytes() float64 { return float64(d.bytes) / 1e6 }
+func (d *dataset) megabytes() float64 { return float64(d.bytes) / 1e6 }
 
 func (b *bench) loadPgbench(ctx context.Context, l postgres.Login) error {
 	return b.tool(ctx, "pgbench", "--initialize", "--quiet", "--scale="+strconv.Itoa(b.scale), l.URL())

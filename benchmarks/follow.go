@@ -12,13 +12,13 @@ import (
 type following struct {
 	tool
 	follower
-	from *database
+	from *dataset
 	to   postgres.Login
 	*heart
 }
 
 // follow starts a tool. Its end is the caller's.
-func (b *bench) follow(ctx context.Context, t tool, from *database) (*following, error) {
+func (b *bench) follow(ctx context.Context, t tool, from *dataset) (*following, error) {
 	to, err := b.newTarget(ctx)
 	if err != nil {
 		return nil, err
@@ -42,7 +42,7 @@ func (b *bench) unfollow(ctx context.Context, f *following) error {
 }
 
 // withFollowers starts all tools that can follow the pgbench database, pauses them, and gives them to do.
-func (b *bench) withFollowers(ctx context.Context, do func(*database, map[string]*following) error) (err error) {
+func (b *bench) withFollowers(ctx context.Context, do func(*dataset, map[string]*following) error) (err error) {
 	from, err := b.database(ctx, "pgbench")
 	if err != nil {
 		return err

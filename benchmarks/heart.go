@@ -21,7 +21,7 @@ type heart struct {
 	sent map[int64]time.Time // beats that have not been seen on the target
 }
 
-func (b *bench) newHeart(ctx context.Context, from *database, to postgres.Login) (*heart, error) {
+func (b *bench) newHeart(ctx context.Context, from *dataset, to postgres.Login) (*heart, error) {
 	h := &heart{sent: map[int64]time.Time{}}
 	var err error
 	if h.source, err = pgx.Connect(ctx, from.login.URL()); err != nil {

@@ -11,7 +11,7 @@ import (
 
 // measureLag measures how far behind the target is while an application works on the source at a given rate.
 func (b *bench) measureLag(ctx context.Context) error {
-	return b.withFollowers(ctx, func(from *database, followers map[string]*following) error {
+	return b.withFollowers(ctx, func(from *dataset, followers map[string]*following) error {
 		for _, word := range b.rates {
 			rate, err := strconv.Atoi(word)
 			if err != nil {

@@ -11,7 +11,7 @@ import (
 var tpsLine = regexp.MustCompile(`(?m)^tps = ([0-9.]+)`)
 
 // load lets pgbench do an application's work, and gives the transactions a second that it reached.
-func (b *bench) load(ctx context.Context, on *database, args ...string) (float64, error) {
+func (b *bench) load(ctx context.Context, on *dataset, args ...string) (float64, error) {
 	work, err := databases[on.name].work(b)
 	if err != nil {
 		return 0, err
@@ -30,6 +30,6 @@ func (b *bench) load(ctx context.Context, on *database, args ...string) (float64
 }
 
 // loadAt does so at a rate for some seconds.
-func (b *bench) loadAt(ctx context.Context, on *database, rate, seconds int) (float64, error) {
+func (b *bench) loadAt(ctx context.Context, on *dataset, rate, seconds int) (float64, error) {
 	return b.load(ctx, on, "--client=8", "--rate="+strconv.Itoa(rate), "--time="+strconv.Itoa(seconds))
 }

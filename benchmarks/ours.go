@@ -11,6 +11,8 @@ import (
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/progress"
 )
 
 // ours is one migration by our engine.
@@ -24,38 +26,38 @@ type ours struct {
 	err         error // to be read after ended
 }
 
-func newOurs(b *bench, from *database, to postgres.Login) follower {
+func newOurs(b *bench, from *dataset, to postgres.Login) follower {
 	return b.newMigration(from, to, b.settings)
 }
 
 // newOursVerifyingAll compares all tables under the fence, also those that have not changed since they were found equal.
-func newOursVerifyingAll(b *bench, from *database, to postgres.Login) follower {
+func newOursVerifyingAll(b *bench, from *dataset, to postgres.Login) follower {
 	settings := b.settings
 	settings.VerifyAll = true
 	return b.newMigration(from, to, settings)
 }
 
-func (b *bench) newMigration(from *database, to postgres.Login, settings engine.Settings) *ours {
+func (b *bench) newMigration(from *dataset, to postgres.Login, settings engine.Settings) *ours {
 	log := newStages(slog.NewTextHandler(b.log, nil))
 	return &ours{
 		engine: &engine.Engine{Settings: settings, Log: slog.New(log)},
 		stages: log,
 		migration: engine.Migration{
 			ID: fmt.Sprintf("%08x", rand.Uint32()), //nolint:gosec // a name needs no secrecy
-			Databases: func(context.Context) (engine.Database, engine.Database, error) {
+			Databases: func(context.Context) (database.Database, database.Database, error) {
 				return over(from.login), over(to), nil
 			},
 		},
 	}
 }
 
-func over(l postgres.Login) engine.Database {
-	return engine.Database{Host: l.Host, Port: l.Port, Name: l.Database, User: l.User, Password: l.Password, TLS: engine.TLS{Mode: engine.TLSDisable}}
+func over(l postgres.Login) database.Database {
+	return database.Database{Host: l.Host, Port: l.Port, Name: l.Database, User: l.User, Password: l.Password, TLS: database.TLS{Mode: database.TLSDisable}}
 }
 
 // copyOurs measures up to the stream, and then what the finalization adds that the others have done by then: sequences and
 // foreign keys. The wait for the stream and the verification in between are no part of a copy.
-func (b *bench) copyOurs(ctx context.Context, m *meter, from *database, to postgres.Login) (err error) {
+func (b *bench) copyOurs(ctx context.Context, m *meter, from *dataset, to postgres.Login) (err error) {
 	o := b.newMigration(from, to, b.settings)
 	defer func() { err = errors.Join(err, o.remove(context.WithoutCancel(ctx))) }()
 	if err := o.copy(ctx, m, b); err != nil {
@@ -90,10 +92,10 @@ func (o *ours) copy(ctx context.Context, m *meter, b *bench) error {
 		return err
 	}
 	defer stop()
-	phase := string(engine.PhasePreparing)
+	phase := string(progress.Preparing)
 	m.begin()
 	_ = o.resume(ctx)
-	for phase != string(engine.PhaseCatchingUp) {
+	for phase != string(progress.CatchingUp) {
 		select {
 		case next := <-o.stages.begins:
 			m.end(phase)
@@ -108,7 +110,7 @@ func (o *ours) copy(ctx context.Context, m *meter, b *bench) error {
 }
 
 // until waits for a state of the replication, which must not end.
-func (o *ours) until(ctx context.Context, reached func(engine.Progress) bool) error {
+func (o *ours) until(ctx context.Context, reached func(progress.Progress) bool) error {
 	for !reached(o.replication.Progress()) {
 		select {
 		case <-o.ended:
@@ -123,8 +125,8 @@ func (o *ours) until(ctx context.Context, reached func(engine.Progress) bool) er
 
 // ready waits until the tables were found equal for the first time, after which the replication does nothing but apply.
 func (o *ours) ready(ctx context.Context) error {
-	return o.until(ctx, func(p engine.Progress) bool {
-		return p.InSync && !slices.ContainsFunc(p.Tables, func(t engine.TableProgress) bool { return t.Validation != engine.Validated })
+	return o.until(ctx, func(p progress.Progress) bool {
+		return p.InSync && !slices.ContainsFunc(p.Tables, func(t progress.TableProgress) bool { return t.Validation != progress.Validated })
 	})
 }
 
@@ -162,7 +164,7 @@ func (o *ours) pause(context.Context) error {
 
 // cutOver's seconds are those in which nobody may write to the source.
 func (o *ours) cutOver(ctx context.Context, m *meter) error {
-	if err := o.until(ctx, func(p engine.Progress) bool { return p.InSync }); err != nil {
+	if err := o.until(ctx, func(p progress.Progress) bool { return p.InSync }); err != nil {
 		return err
 	}
 	if err := o.finalize(ctx); err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
 )
 
-func (b *bench) copyByPipe(ctx context.Context, m *meter, from *database, to postgres.Login) error {
+func (b *bench) copyByPipe(ctx context.Context, m *meter, from *dataset, to postgres.Login) error {
 	err := m.step("dump and restore", func() error {
 		reader, writer, err := os.Pipe()
 		if err != nil {
@@ -39,7 +39,7 @@ func (b *bench) copyByPipe(ctx context.Context, m *meter, from *database, to pos
 	return m.step("analyze", func() error { return b.analyze(ctx, to) })
 }
 
-func (b *bench) copyByFolder(ctx context.Context, m *meter, from *database, to postgres.Login) error {
+func (b *bench) copyByFolder(ctx context.Context, m *meter, from *dataset, to postgres.Login) error {
 	parent, err := os.MkdirTemp("", "cf-pg-migrate-dump-")
 	if err != nil {
 		return fmt.Errorf("make a folder for the dump: %w", err)

@@ -8,7 +8,7 @@ import (
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
 )
 
-func (b *bench) copyByPgcopydb(ctx context.Context, m *meter, from *database, to postgres.Login) error {
+func (b *bench) copyByPgcopydb(ctx context.Context, m *meter, from *dataset, to postgres.Login) error {
 	folder, err := os.MkdirTemp("", "cf-pg-migrate-pgcopydb-")
 	if err != nil {
 		return fmt.Errorf("make a folder for pgcopydb: %w", err)

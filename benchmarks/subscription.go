@@ -18,12 +18,12 @@ import (
 // subscription is PostgreSQL's own logical replication, which takes a superuser on both sides.
 type subscription struct {
 	bench  *bench
-	from   *database
+	from   *dataset
 	to     postgres.Login
 	folder string // for the schema's dump
 }
 
-func newSubscription(b *bench, from *database, to postgres.Login) follower {
+func newSubscription(b *bench, from *dataset, to postgres.Login) follower {
 	return &subscription{bench: b, from: from, to: to}
 }
 
@@ -33,7 +33,7 @@ func (s *subscription) target() string { return s.bench.target.URL(s.to.Database
 // name is that of the publication, the subscription and its slot.
 func (s *subscription) name() string { return "bench_" + s.to.Database }
 
-func (b *bench) copyBySubscription(ctx context.Context, m *meter, from *database, to postgres.Login) (err error) {
+func (b *bench) copyBySubscription(ctx context.Context, m *meter, from *dataset, to postgres.Login) (err error) {
 	s := &subscription{bench: b, from: from, to: to}
 	defer func() { err = errors.Join(err, s.remove(context.WithoutCancel(ctx))) }()
 	return s.fill(ctx, m)

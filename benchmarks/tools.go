@@ -14,9 +14,9 @@ type tool struct {
 	about string
 	// copy fills an empty database with all that another one holds, and gathers statistics. It measures itself, because not
 	// all that it does belongs to the figure. nil: see onlyCutover.
-	copy func(*bench, context.Context, *meter, *database, postgres.Login) error
+	copy func(*bench, context.Context, *meter, *dataset, postgres.Login) error
 	// follow gives what copies a database and then carries its changes; nil: the tool cannot, or not well enough to compare.
-	follow func(*bench, *database, postgres.Login) follower
+	follow func(*bench, *dataset, postgres.Login) follower
 	// onlyCutover leaves a tool out of the parts in which it is the same as another one.
 	onlyCutover bool
 }

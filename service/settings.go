@@ -16,6 +16,7 @@ import (
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/cloudfoundry"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/state"
 )
 
@@ -113,11 +114,11 @@ func readSettings(env func(string) string) (*settings, error) {
 	}
 	switch policy := env("DATABASE_TLS"); policy {
 	case "", "strict":
-		s.tls.Mode = engine.TLSVerifyFull
+		s.tls.Mode = database.TLSVerifyFull
 	case "require":
-		s.tls.Mode = engine.TLSRequire
+		s.tls.Mode = database.TLSRequire
 	case "prefer":
-		s.tls.Mode = engine.TLSPrefer
+		s.tls.Mode = database.TLSPrefer
 	default:
 		fail("DATABASE_TLS", "must be strict, require or prefer")
 	}

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
 )
 
 const secret = "hunter2-the-password"
@@ -38,7 +38,7 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.listen != ":8080" || s.metricsListen != "" || s.tls.Mode != engine.TLSVerifyFull || s.skipSSLValidation || s.logLevel != slog.LevelInfo ||
+	if s.listen != ":8080" || s.metricsListen != "" || s.tls.Mode != database.TLSVerifyFull || s.skipSSLValidation || s.logLevel != slog.LevelInfo ||
 		s.migrations != migrationsDefault || s.requests != requestsDefault || s.engine.FenceWait != time.Minute || s.engine.RefuseOffline || s.engine.VerifyAll {
 		t.Errorf("%+v", s)
 	}
@@ -66,7 +66,7 @@ func TestEverySetting(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.listen != ":9000" || s.metricsListen != "127.0.0.1:9100" || s.tls.Mode != engine.TLSPrefer || s.tls.Roots == nil || s.tls.RootsPEM == "" ||
+	if s.listen != ":9000" || s.metricsListen != "127.0.0.1:9100" || s.tls.Mode != database.TLSPrefer || s.tls.Roots == nil || s.tls.RootsPEM == "" ||
 		!s.skipSSLValidation || s.logLevel != slog.LevelDebug || s.engine.CopyWorkers != 7 || s.engine.IndexWorkers != 3 || s.engine.FenceWait != 90*time.Second ||
 		s.engine.FinalizationLimit != 3*time.Hour || !s.engine.RefuseOffline || !s.engine.VerifyAll || s.migrations != 5 || s.requests != 6 || !strings.HasPrefix(s.instance, "guid-1/") {
 		t.Errorf("%+v", s)

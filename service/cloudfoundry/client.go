@@ -16,7 +16,7 @@ import (
 
 	"github.com/go-resty/resty/v2"
 
-	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
 )
 
 // Names are the six names of a request.
@@ -29,7 +29,7 @@ type Names struct {
 // Access is what a caller proved by being able to read both service keys.
 type Access struct {
 	SourceGUID, TargetGUID string // of the service instances
-	Source, Target         engine.Database
+	Source, Target         database.Database
 }
 
 // Errors that decide on the HTTP status. Their texts are for the user.
@@ -130,7 +130,7 @@ func (c *Client) look(ctx context.Context, token string, names Names) (Access, e
 	for _, side := range []struct {
 		instance, key string
 		guid          *string
-		database      *engine.Database
+		database      *database.Database
 	}{
 		{names.SourceInstance, names.SourceKey, &access.SourceGUID, &access.Source},
 		{names.TargetInstance, names.TargetKey, &access.TargetGUID, &access.Target},

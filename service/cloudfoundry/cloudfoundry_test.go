@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/cloudfoundry"
-	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
 )
 
 const (
@@ -43,7 +43,7 @@ func newController(t *testing.T) (*controller, *cloudfoundry.Client) {
 	}}
 	server := httptest.NewServer(c)
 	t.Cleanup(server.Close)
-	return c, cloudfoundry.New(server.URL+"/", false, cloudfoundry.TLSPolicy{Mode: engine.TLSVerifyFull})
+	return c, cloudfoundry.New(server.URL+"/", false, cloudfoundry.TLSPolicy{Mode: database.TLSVerifyFull})
 }
 
 func (c *controller) asked() int {
@@ -116,7 +116,7 @@ func TestLook(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := engine.Database{Host: "db1.example.com", Port: 5433, Name: "d1", User: "u1", Password: password, TLS: engine.TLS{Mode: engine.TLSVerifyFull}}
+	want := database.Database{Host: "db1.example.com", Port: 5433, Name: "d1", User: "u1", Password: password, TLS: database.TLS{Mode: database.TLSVerifyFull}}
 	if access.SourceGUID != "guid-db, old" || access.TargetGUID != "guid-db-new" || access.Source != want || access.Target.Port != 5432 || access.Target.User != "u2" {
 		t.Errorf("source %s %v, target %s %v", access.SourceGUID, access.Source, access.TargetGUID, access.Target)
 	}
@@ -266,55 +266,55 @@ func TestShapesOfCredentials(t *testing.T) {
 	const uri = "postgres://us%20er:p%40ss%2Fword@uri.example.com:6432/da%20ta?sslmode=require"
 	for name, c := range map[string]struct {
 		credentials map[string]any
-		want        engine.Database // Roots apart
+		want        database.Database // Roots apart
 	}{
 		"uri": {
 			map[string]any{"uri": uri},
-			engine.Database{Host: "uri.example.com", Port: 6432, Name: "da ta", User: "us er", Password: "p@ss/word"},
+			database.Database{Host: "uri.example.com", Port: 6432, Name: "da ta", User: "us er", Password: "p@ss/word"},
 		},
 		"fields": {
 			map[string]any{"hostname": "h", "port": "6000", "dbname": "d", "username": "u", "password": "p"},
-			engine.Database{Host: "h", Port: 6000, Name: "d", User: "u", Password: "p"},
+			database.Database{Host: "h", Port: 6000, Name: "d", User: "u", Password: "p"},
 		},
 		"other fields, port as number": {
 			map[string]any{"host": "h", "port": 6000, "database": "d", "user": "u", "password": "p", "jdbcUrl": "jdbc:postgresql://x"},
-			engine.Database{Host: "h", Port: 6000, Name: "d", User: "u", Password: "p"},
+			database.Database{Host: "h", Port: 6000, Name: "d", User: "u", Password: "p"},
 		},
 		"no port": {
 			map[string]any{"host": "h", "database": "d", "user": "u", "password": "p"},
-			engine.Database{Host: "h", Port: 5432, Name: "d", User: "u", Password: "p"},
+			database.Database{Host: "h", Port: 5432, Name: "d", User: "u", Password: "p"},
 		},
 		"url of the other scheme, IPv6": {
 			map[string]any{"url": "postgresql://u:p@[::1]:6000/d"},
-			engine.Database{Host: "::1", Port: 6000, Name: "d", User: "u", Password: "p"},
+			database.Database{Host: "::1", Port: 6000, Name: "d", User: "u", Password: "p"},
 		},
 		"field before uri": {
 			map[string]any{"uri": "postgres://a:b@c:1/d", "username": "u", "password": "p"},
-			engine.Database{Host: "c", Port: 1, Name: "d", User: "u", Password: "p"},
+			database.Database{Host: "c", Port: 1, Name: "d", User: "u", Password: "p"},
 		},
 		"name is the instance's, not the database's": {
 			map[string]any{"uri": "postgres://u:p@h:1/d", "name": "my-instance"},
-			engine.Database{Host: "h", Port: 1, Name: "d", User: "u", Password: "p"},
+			database.Database{Host: "h", Port: 1, Name: "d", User: "u", Password: "p"},
 		},
 		"certificate authority": {
 			map[string]any{"uri": "postgres://u:p@h:1/d", "sslrootcert": ca},
-			engine.Database{Host: "h", Port: 1, Name: "d", User: "u", Password: "p", TLS: engine.TLS{Mode: engine.TLSVerifyFull, RootsPEM: ca}},
+			database.Database{Host: "h", Port: 1, Name: "d", User: "u", Password: "p", TLS: database.TLS{Mode: database.TLSVerifyFull, RootsPEM: ca}},
 		},
 		"plain on loopback": {
 			map[string]any{"uri": "postgres://u:p@127.0.0.1:1/d?sslmode=disable"},
-			engine.Database{Host: "127.0.0.1", Port: 1, Name: "d", User: "u", Password: "p", TLS: engine.TLS{Mode: engine.TLSDisable}},
+			database.Database{Host: "127.0.0.1", Port: 1, Name: "d", User: "u", Password: "p", TLS: database.TLS{Mode: database.TLSDisable}},
 		},
 		"plain elsewhere is not taken over": {
 			map[string]any{"uri": "postgres://u:p@h:1/d?sslmode=disable"},
-			engine.Database{Host: "h", Port: 1, Name: "d", User: "u", Password: "p"},
+			database.Database{Host: "h", Port: 1, Name: "d", User: "u", Password: "p"},
 		},
 		"sslmode as a field": {
 			map[string]any{"host": "localhost", "port": 1, "database": "d", "user": "u", "password": "p", "sslmode": "disable"},
-			engine.Database{Host: "localhost", Port: 1, Name: "d", User: "u", Password: "p", TLS: engine.TLS{Mode: engine.TLSDisable}},
+			database.Database{Host: "localhost", Port: 1, Name: "d", User: "u", Password: "p", TLS: database.TLS{Mode: database.TLSDisable}},
 		},
 		"the key asks for more than the operator": {
 			map[string]any{"uri": "postgres://u:p@h:1/d?sslmode=verify-full"},
-			engine.Database{Host: "h", Port: 1, Name: "d", User: "u", Password: "p", TLS: engine.TLS{Mode: engine.TLSVerifyFull}},
+			database.Database{Host: "h", Port: 1, Name: "d", User: "u", Password: "p", TLS: database.TLS{Mode: database.TLSVerifyFull}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -322,13 +322,13 @@ func TestShapesOfCredentials(t *testing.T) {
 			fake := &controller{status: map[string]int{}, keys: map[string]any{"guid-k1": c.credentials, "guid-k2": c.credentials}}
 			server := httptest.NewServer(fake)
 			t.Cleanup(server.Close)
-			client := cloudfoundry.New(server.URL, false, cloudfoundry.TLSPolicy{Mode: engine.TLSRequire})
+			client := cloudfoundry.New(server.URL, false, cloudfoundry.TLSPolicy{Mode: database.TLSRequire})
 			access, err := client.Look(t.Context(), goodToken, names)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if c.want.TLS.Mode == "" {
-				c.want.TLS.Mode = engine.TLSRequire
+				c.want.TLS.Mode = database.TLSRequire
 			}
 			got := access.Source
 			if (got.TLS.Roots != nil) != (c.want.TLS.RootsPEM != "") {

@@ -10,22 +10,22 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
 )
 
 // TLSPolicy is how databases are connected to whose service key does not bring a certificate authority.
 type TLSPolicy struct {
-	Mode     engine.TLSMode
+	Mode     database.TLSMode
 	Roots    *x509.CertPool // nil: the system's
 	RootsPEM string         // the same in PEM
 }
 
 // database reads a service key's credentials. Brokers name the parts in different ways; a part that has no field of its own
 // is taken from the uri. Errors name the field and never a value.
-func (p TLSPolicy) database(credentials map[string]any, what string) (engine.Database, error) {
+func (p TLSPolicy) database(credentials map[string]any, what string) (database.Database, error) {
 	uri := parseURI(text(credentials, "uri", "url", "database_uri", "connection_string"))
 	sslmode := first(text(credentials, "sslmode"), uri.sslmode)
-	d := engine.Database{
+	d := database.Database{
 		Host: first(text(credentials, "hostname", "host"), uri.host),
 		// Some brokers call the instance "name", others the database.
 		Name:     first(text(credentials, "dbname", "database", "db_name"), uri.database, text(credentials, "name")),
@@ -34,36 +34,36 @@ func (p TLSPolicy) database(credentials map[string]any, what string) (engine.Dat
 	}
 	for _, field := range []struct{ name, value string }{{"hostname", d.Host}, {"dbname", d.Name}, {"username", d.User}, {"password", d.Password}} {
 		if field.value == "" {
-			return engine.Database{}, &UnusableKeyError{Text: fmt.Sprintf("The %s holds no %s, and no uri with one; is it a PostgreSQL service instance?", what, field.name)}
+			return database.Database{}, &UnusableKeyError{Text: fmt.Sprintf("The %s holds no %s, and no uri with one; is it a PostgreSQL service instance?", what, field.name)}
 		}
 	}
 	port := first(text(credentials, "port"), uri.port, "5432")
 	number, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || number == 0 {
-		return engine.Database{}, &UnusableKeyError{Text: fmt.Sprintf("The port in the %s is no number from 1 to %d", what, math.MaxUint16)}
+		return database.Database{}, &UnusableKeyError{Text: fmt.Sprintf("The port in the %s is no number from 1 to %d", what, math.MaxUint16)}
 	}
 	d.Port = uint16(number)
-	d.TLS = engine.TLS{Mode: stricter(p.Mode, sslmode), Roots: p.Roots, RootsPEM: p.RootsPEM}
+	d.TLS = database.TLS{Mode: stricter(p.Mode, sslmode), Roots: p.Roots, RootsPEM: p.RootsPEM}
 	if pem := text(credentials, "sslrootcert", "ca_certificate", "cacert", "ca_cert", "server_ca"); strings.Contains(pem, "BEGIN CERTIFICATE") {
 		roots := x509.NewCertPool()
 		if !roots.AppendCertsFromPEM([]byte(pem)) {
-			return engine.Database{}, &UnusableKeyError{Text: "The certificate authority in the " + what + " cannot be read"}
+			return database.Database{}, &UnusableKeyError{Text: "The certificate authority in the " + what + " cannot be read"}
 		}
-		d.TLS = engine.TLS{Mode: engine.TLSVerifyFull, Roots: roots, RootsPEM: pem}
+		d.TLS = database.TLS{Mode: database.TLSVerifyFull, Roots: roots, RootsPEM: pem}
 	} else if sslmode == "disable" && isLoopback(d.Host) {
-		d.TLS.Mode = engine.TLSDisable // nothing leaves the machine
+		d.TLS.Mode = database.TLSDisable // nothing leaves the machine
 	}
 	return d, nil
 }
 
 // stricter gives the operator's mode, or what a key asks for if that is more.
-func stricter(operators engine.TLSMode, keys string) engine.TLSMode {
+func stricter(operators database.TLSMode, keys string) database.TLSMode {
 	switch keys {
 	case "verify-full", "verify-ca":
-		return engine.TLSVerifyFull
+		return database.TLSVerifyFull
 	case "require":
-		if operators == engine.TLSPrefer {
-			return engine.TLSRequire
+		if operators == database.TLSPrefer {
+			return database.TLSRequire
 		}
 	}
 	return operators

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/failure"
 )
 
 const beforeDDL = `
@@ -83,7 +83,7 @@ func TestAChangeThatCannotBeBroughtOverIsNamed(t *testing.T) {
 	r := p.run(t)
 	r.waitInSync(t)
 	execute(t, p.source, `DROP FUNCTION f(int); CREATE FUNCTION f(n int) RETURNS text LANGUAGE sql AS 'SELECT n::text'`)
-	wantFailure(t, r.Finalize(t.Context(), never), engine.CodeSchemaChanged, "could not be brought over")
+	wantFailure(t, r.Finalize(t.Context(), never), failure.SchemaChanged, "could not be brought over")
 	execute(t, p.source, `INSERT INTO a VALUES (0, '', 0)`)
 	execute(t, p.source, `DROP FUNCTION f(int); CREATE FUNCTION f(n int) RETURNS int LANGUAGE sql AS 'SELECT n'`)
 	r.waitInSync(t)

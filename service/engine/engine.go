@@ -1,15 +1,27 @@
-// Package engine moves one PostgreSQL database into another one while the first is in use: one logical slot (pgoutput)
-// on the source, ordinary SQL on the target. It knows nothing of HTTP, Cloud Foundry or jobs.
+// Package engine moves one PostgreSQL database into another one while the first is in use. It is the door and the machine: what
+// can be asked of a migration, and the stages that it goes through. The rooms below it do the work. It knows nothing of HTTP,
+// Cloud Foundry or jobs.
 package engine
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
-	"time"
+	"os/exec"
+	"regexp"
+	"strconv"
 
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/cutover"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/job"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/preflight"
 )
+
+// Settings are the engine's limits.
+type Settings = job.Settings
+
+// Defaults gives the settings for a small machine; pg_dump and pg_restore are looked up in PATH.
+func Defaults() Settings { return job.Defaults() }
 
 // Engine starts the parts of a migration. It holds settings only and is safe for concurrent use.
 type Engine struct {
@@ -17,69 +29,29 @@ type Engine struct {
 	Log      *slog.Logger
 	// reached is called between the durable steps of a migration, so that tests can end a worker there; else it is nil.
 	reached func(point string)
+	// steps are those of a cutover that a test has changed; nil: cutover.Steps.
+	steps []cutover.Step
 }
 
-// Settings are the engine's limits. Defaults gives sensible ones.
-type Settings struct {
-	// PgDump is the path of pg_dump, version 18 or newer.
-	PgDump string
-	// PgRestore is the path of pg_restore, of the same version.
-	PgRestore string
-	// CopyWorkers is how many tables are copied at once.
-	CopyWorkers int
-	// PartBytes is the size of the parts in which large tables are copied: those of twice this size and more.
-	PartBytes int64
-	// IndexWorkers is how many indexes are built at once.
-	IndexWorkers int
-	// Beat is how often the heartbeat is written to the source and the lag is measured.
-	Beat time.Duration
-	// GiveUpAfter is how long a replication goes on trying to reach a database.
-	GiveUpAfter time.Duration
-	// SlotWait is how long the creation of the slot may wait for write transactions that run on the source.
-	SlotWait time.Duration
-	// FenceWait is how long the finalization tries to lock the tables of the source.
-	FenceWait time.Duration
-	// VerifyWait is how long a comparison of tables while writers work waits for write transactions that run on the source; a
-	// finalization then makes it under the fence instead.
-	VerifyWait time.Duration
-	// VerifyAll makes a finalization compare all tables under the fence, also those that were found equal before and have not
-	// changed since.
-	VerifyAll bool
-	// FinalizationLimit is how long a finalization may keep writers off the source; the offline method adds what its copy needs.
-	FinalizationLimit time.Duration
-	// RefuseOffline makes the preflight check stop the migration of a source that cannot replicate.
-	RefuseOffline bool
-}
-
-// Defaults gives the settings for a small machine; pg_dump and pg_restore are looked up in PATH.
-func Defaults() Settings {
-	return Settings{
-		PgDump:            "pg_dump",
-		PgRestore:         "pg_restore",
-		CopyWorkers:       4,
-		PartBytes:         512 << 20,
-		IndexWorkers:      2,
-		Beat:              time.Second,
-		GiveUpAfter:       10 * time.Minute,
-		SlotWait:          10 * time.Minute,
-		FenceWait:         time.Minute,
-		VerifyWait:        30 * time.Second,
-		FinalizationLimit: 2 * time.Hour,
+func (e *Engine) cutoverSteps() []cutover.Step {
+	if e.steps != nil {
+		return e.steps
 	}
+	return cutover.Steps()
 }
 
 // Preflight checks both databases. That one of them cannot be reached is a critical finding; an error means that the check
 // could not be made.
-func (e *Engine) Preflight(ctx context.Context, source, target Database) (preflight.Report, error) {
+func (e *Engine) Preflight(ctx context.Context, source, target database.Database) (preflight.Report, error) {
 	return e.preflight(ctx, "", source, target)
 }
 
-func (e *Engine) preflight(ctx context.Context, migration string, source, target Database) (preflight.Report, error) {
+func (e *Engine) preflight(ctx context.Context, migration string, source, target database.Database) (preflight.Report, error) {
 	const application = "pgmig_preflight"
 	report, err := preflight.Check(ctx, preflight.Options{
 		MigrationID:   migration,
-		Source:        endpoint{database: source, side: "source", application: application},
-		Target:        endpoint{database: target, side: "target", application: application},
+		Source:        database.Endpoint{Database: source, Side: database.Source, Application: application},
+		Target:        database.Endpoint{Database: target, Side: database.Target, Application: application},
 		PgDumpVersion: e.pgDumpVersion(ctx),
 		CopyWorkers:   e.Settings.CopyWorkers,
 		IndexWorkers:  e.Settings.IndexWorkers,
@@ -89,4 +61,24 @@ func (e *Engine) preflight(ctx context.Context, migration string, source, target
 		return preflight.Report{}, fmt.Errorf("checking the databases: %w", err)
 	}
 	return report, nil
+}
+
+var versionNumber = regexp.MustCompile(`\(PostgreSQL\) (\d+)`)
+
+// pgDumpVersion gives the major version of pg_dump, 0 when it cannot be run.
+func (e *Engine) pgDumpVersion(ctx context.Context) int {
+	out, err := exec.CommandContext(ctx, e.Settings.PgDump, "--version").Output()
+	if err != nil {
+		e.Log.Warn("pg_dump cannot be run", "path", e.Settings.PgDump, "error", err)
+		return 0
+	}
+	m := versionNumber.FindSubmatch(out)
+	if m == nil {
+		return 0
+	}
+	major, err := strconv.Atoi(string(m[1]))
+	if err != nil {
+		return 0
+	}
+	return major
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
 )
 
 func TestMain(m *testing.M) {
@@ -62,8 +63,8 @@ func newPairOf(t *testing.T, source, target int) *pair {
 	p.migration = engine.Migration{
 		ID:    fmt.Sprintf("%08x", rand.Uint32()),
 		Epoch: 1,
-		Databases: func(context.Context) (engine.Database, engine.Database, error) {
-			return database(p.source), database(p.target), nil
+		Databases: func(context.Context) (database.Database, database.Database, error) {
+			return databaseOf(p.source), databaseOf(p.target), nil
 		},
 	}
 	return p
@@ -93,8 +94,8 @@ func newEngine(t *testing.T) *engine.Engine {
 	return &engine.Engine{Settings: settings, Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))}
 }
 
-func database(l postgres.Login) engine.Database {
-	return engine.Database{Host: l.Host, Port: l.Port, Name: l.Database, User: l.User, Password: l.Password, TLS: engine.TLS{Mode: engine.TLSDisable}}
+func databaseOf(l postgres.Login) database.Database {
+	return database.Database{Host: l.Host, Port: l.Port, Name: l.Database, User: l.User, Password: l.Password, TLS: database.TLS{Mode: database.TLSDisable}}
 }
 
 func connect(t testing.TB, url string) *pgx.Conn {

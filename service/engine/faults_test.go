@@ -15,13 +15,16 @@ import (
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/failure"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/progress"
 )
 
 func never(context.Context) error { return errors.New("the opening must not be reached") }
 
-func wantFailure(t *testing.T, err error, code, text string) {
+func wantFailure(t *testing.T, err error, code failure.Code, text string) {
 	t.Helper()
-	f := engine.AsFailure(err)
+	f := failure.Of(err)
 	if f == nil || f.Code != code || !strings.Contains(f.Message, text) {
 		t.Errorf("got %v (%+v), want a failure %s with %q", err, f, code, text)
 	}
@@ -133,7 +136,7 @@ func TestTheOlderOfTwoWorkersIsFenced(t *testing.T) {
 	older.waitInSync(t)
 	p.migration.Epoch = 2
 	newer := p.run(t)
-	wantFailure(t, older.ended(t), engine.CodeTakenOver, "worker")
+	wantFailure(t, older.ended(t), failure.TakenOver, "worker")
 	execute(t, p.source, `INSERT INTO a VALUES (2)`)
 	newer.waitInSync(t)
 	newer.finalize(t)
@@ -172,8 +175,8 @@ func startServers(t *testing.T, options postgres.Options) (p *pair, source, targ
 	}
 	source, p.source = start(sourceMajor, true)
 	target, p.target = start(targetMajor, false)
-	p.migration = engine.Migration{ID: fmt.Sprintf("%08x", rand.Uint32()), Epoch: 1, Databases: func(context.Context) (engine.Database, engine.Database, error) {
-		return database(p.source), database(p.target), nil
+	p.migration = engine.Migration{ID: fmt.Sprintf("%08x", rand.Uint32()), Epoch: 1, Databases: func(context.Context) (database.Database, database.Database, error) {
+		return databaseOf(p.source), databaseOf(p.target), nil
 	}}
 	return p, source, target
 }
@@ -233,7 +236,7 @@ func TestAChangedSchemaEndsTheReplication(t *testing.T) {
 			r := p.run(t)
 			r.waitInSync(t)
 			execute(t, p.source, c.sql)
-			wantFailure(t, r.ended(t), engine.CodeSchemaChanged, c.names)
+			wantFailure(t, r.ended(t), failure.SchemaChanged, c.names)
 			// The way out that the hint names.
 			p.migration.Epoch++
 			if err := p.engine.Remove(t.Context(), p.migration, true); err != nil {
@@ -295,7 +298,7 @@ func TestASessionThatHoldsATableStopsTheFinalizationOnly(t *testing.T) {
 	r.waitValidated(t)
 	before := p.sourceState(t)
 	tx := p.holdTable(t)
-	wantFailure(t, r.Finalize(t.Context(), never), engine.CodeFenceRefused, "process")
+	wantFailure(t, r.Finalize(t.Context(), never), failure.FenceRefused, "process")
 	if after := p.sourceState(t); after != before {
 		t.Errorf("after the failure the source was\n%s\nand is\n%s", before, after)
 	}
@@ -397,7 +400,7 @@ func TestALostSlotIsNamed(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	p.migration.Epoch++
-	wantFailure(t, p.run(t).ended(t), engine.CodeSlotLost, slot)
+	wantFailure(t, p.run(t).ended(t), failure.SlotLost, slot)
 }
 
 // Trap 62: a login may end its own sessions only as itself.
@@ -450,8 +453,8 @@ func TestACriticalIssueEndsTheReplicationBeforeAnythingIsChanged(t *testing.T) {
 	execute(t, p.target, `CREATE TABLE a (id int)`)
 	before, beforeTarget := p.sourceState(t), dumpSchema(t, p.target)
 	err := p.run(t).ended(t)
-	wantFailure(t, err, engine.CodePreflightCritical, "already holds objects of the same name")
-	if f := engine.AsFailure(err); f == nil || !f.Untouched {
+	wantFailure(t, err, failure.PreflightCritical, "already holds objects of the same name")
+	if f := failure.Of(err); f == nil || !f.Untouched {
 		t.Errorf("the failure does not say that nothing was made: %+v", f)
 	}
 	if after := p.sourceState(t); after != before {
@@ -509,10 +512,10 @@ func TestAPasswordThatIsChanged(t *testing.T) {
 	p := newPair(t)
 	execute(t, p.source, `CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)`)
 	var mu sync.Mutex
-	p.migration.Databases = func(context.Context) (engine.Database, engine.Database, error) {
+	p.migration.Databases = func(context.Context) (database.Database, database.Database, error) {
 		mu.Lock()
 		defer mu.Unlock()
-		return database(p.source), database(p.target), nil
+		return databaseOf(p.source), databaseOf(p.target), nil
 	}
 	r := p.run(t)
 	r.waitInSync(t)
@@ -526,7 +529,7 @@ func TestAPasswordThatIsChanged(t *testing.T) {
 	}
 	mu.Unlock()
 	execute(t, p.source, `INSERT INTO a VALUES (1)`)
-	r.waitFor(t, "the row is there", func(engine.Progress) bool { return query(t, p.target, `SELECT count(*)::text FROM a`) == "1" })
+	r.waitFor(t, "the row is there", func(progress.Progress) bool { return query(t, p.target, `SELECT count(*)::text FROM a`) == "1" })
 	if subscriptions := query(t, p.target, `SELECT count(*)::text FROM pg_stat_subscription`); subscriptions != "0" {
 		t.Errorf("the target has %s subscriptions", subscriptions)
 	}
@@ -547,7 +550,7 @@ func TestATransactionThatKeepsTheSlotWaiting(t *testing.T) {
 	if _, err := tx.Exec(t.Context(), `INSERT INTO a VALUES (1)`); err != nil {
 		t.Fatal(err)
 	}
-	wantFailure(t, p.run(t).ended(t), engine.CodeTimeout, "a write transaction on the source does not end")
+	wantFailure(t, p.run(t).ended(t), failure.Timeout, "a write transaction on the source does not end")
 	_ = tx.Rollback(t.Context())
 }
 
@@ -564,14 +567,14 @@ func TestATableTruncatedWithoutAPause(t *testing.T) {
 	})
 	r := p.run(t)
 	r.waitInSync(t)
-	progress := r.Progress()
-	if i := slices.IndexFunc(progress.Tables, func(table engine.TableProgress) bool { return table.Name == "staging" }); progress.Tables[i].Phase != engine.TableDeferred {
-		t.Errorf("table staging is %s", progress.Tables[i].Phase)
+	known := r.Progress()
+	if i := slices.IndexFunc(known.Tables, func(table progress.TableProgress) bool { return table.Name == "staging" }); known.Tables[i].Phase != progress.TableDeferred {
+		t.Errorf("table staging is %s", known.Tables[i].Phase)
 	}
-	if !slices.ContainsFunc(progress.Warnings, func(text string) bool {
+	if !slices.ContainsFunc(known.Warnings, func(text string) bool {
 		return strings.Contains(text, "staging is truncated or rewritten all the time")
 	}) {
-		t.Errorf("warnings %q", progress.Warnings)
+		t.Errorf("warnings %q", known.Warnings)
 	}
 	r.stop()
 	_ = r.ended(t)
@@ -620,7 +623,7 @@ func TestASchemaCopyThatIsBrokenOff(t *testing.T) {
 	before := dumpSchema(t, p.target)
 	unwatch := p.watchTables(t, `RAISE EXCEPTION 'not this one'`)
 	err := p.run(t).ended(t)
-	wantFailure(t, err, engine.CodeSchemaCopy, "creating table half in schema public")
+	wantFailure(t, err, failure.SchemaCopy, "creating table half in schema public")
 	unwatch()
 	if n := query(t, p.target, `SELECT count(*)::text FROM _pgmig.entries WHERE done`); n == "0" {
 		t.Error("nothing was created")

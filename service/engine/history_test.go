@@ -9,7 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
-	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/failure"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/progress"
 )
 
 // startSource starts a server of its own as the source, which the test may replace.
@@ -55,16 +56,16 @@ func TestASourceThatIsPutBackIsNamed(t *testing.T) {
 	}
 	// A restart alone is survived.
 	execute(t, p.source, `INSERT INTO filler SELECT repeat('x', 1000) FROM generate_series(1, 1000); INSERT INTO a VALUES (1)`)
-	r.waitFor(t, "the row is there", func(engine.Progress) bool { return query(t, p.target, `SELECT count(*) FROM a`) == "1" })
+	r.waitFor(t, "the row is there", func(progress.Progress) bool { return query(t, p.target, `SELECT count(*) FROM a`) == "1" })
 
 	if err := source.RestartAfter(t.Context(), files(t, `rm -r "$0"; mv "$0.old" "$0"`)); err != nil {
 		t.Fatal(err)
 	}
-	wantFailure(t, r.ended(t), engine.CodeSourceReplaced, "its WAL ends at")
+	wantFailure(t, r.ended(t), failure.SourceReplaced, "its WAL ends at")
 	// Not even when the source has got beyond the target's position.
 	execute(t, p.source, `INSERT INTO filler SELECT repeat('x', 1000) FROM generate_series(1, 3000); INSERT INTO a VALUES (2)`)
 	p.migration.Epoch++
-	wantFailure(t, p.run(t).ended(t), engine.CodeSourceReplaced, "its newest heartbeat is number")
+	wantFailure(t, p.run(t).ended(t), failure.SourceReplaced, "its newest heartbeat is number")
 
 	// The way out that the hint names.
 	p.migration.Epoch++
@@ -86,7 +87,7 @@ func TestASourceThatIsPutBackIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.migration.Epoch++
-	wantFailure(t, p.run(t).ended(t), engine.CodeSourceReplaced, "timeline 2, before 1")
+	wantFailure(t, p.run(t).ended(t), failure.SourceReplaced, "timeline 2, before 1")
 }
 
 // Trap 40: another server with a copy of the schema, and a stream of another server than the one that is fenced.
@@ -98,7 +99,7 @@ func TestAnotherSourceIsNamed(t *testing.T) {
 	r.waitInSync(t)
 	// The finalization's session reaches a server that knows fewer heartbeats than the target.
 	execute(t, p.source, `UPDATE `+pgx.Identifier{"_pgmig_" + p.migration.ID, "beat"}.Sanitize()+` SET nonce = -1000`)
-	wantFailure(t, r.Finalize(t.Context(), never), engine.CodeSourceReplaced, "heartbeat")
+	wantFailure(t, r.Finalize(t.Context(), never), failure.SourceReplaced, "heartbeat")
 	execute(t, p.source, `INSERT INTO a VALUES (1)`)
 	r.stop()
 	_ = r.ended(t)
@@ -106,5 +107,5 @@ func TestAnotherSourceIsNamed(t *testing.T) {
 	p.source = postgres.ForTest(t, targetMajor).NewDatabase(t, true)
 	execute(t, p.source, `CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)`)
 	p.migration.Epoch++
-	wantFailure(t, p.run(t).ended(t), engine.CodeSourceReplaced, "system identifier")
+	wantFailure(t, p.run(t).ended(t), failure.SourceReplaced, "system identifier")
 }

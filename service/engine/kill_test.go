@@ -9,11 +9,15 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/cutover"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/ledger"
 )
 
 // doomedVariable makes a process of this test binary a worker. It holds a doomed.
@@ -21,7 +25,7 @@ const doomedVariable = "PG_MIGRATE_TEST_WORKER"
 
 // doomed is a worker in a process of its own, which kills itself.
 type doomed struct {
-	Source, Target engine.Database
+	Source, Target database.Database
 	ID             string
 	Epoch          int64
 	Settings       engine.Settings
@@ -39,13 +43,14 @@ func work(text string) {
 		panic(err)
 	}
 	e := &engine.Engine{Settings: d.Settings, Log: slog.New(slog.DiscardHandler)}
+	e.SetSteps(steps())
 	e.OnReached(func(point string) {
 		if point == d.Point {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
 		}
 	})
-	databases := func(context.Context) (engine.Database, engine.Database, error) { return d.Source, d.Target, nil }
+	databases := func(context.Context) (database.Database, database.Database, error) { return d.Source, d.Target, nil }
 	r := e.NewReplication(engine.Migration{ID: d.ID, Epoch: d.Epoch, Databases: databases})
 	go func() {
 		for ; d.Finalize; time.Sleep(10 * time.Millisecond) {
@@ -69,7 +74,7 @@ func (p *pair) kill(t *testing.T, point string, finalize bool, when func() bool)
 	settings := p.engine.Settings
 	settings.CopyWorkers, settings.IndexWorkers = 1, 1 // so that all points are met
 	settings.Beat = 20 * time.Millisecond
-	text, err := json.Marshal(doomed{database(p.source), database(p.target), p.migration.ID, p.migration.Epoch, settings, point, finalize})
+	text, err := json.Marshal(doomed{databaseOf(p.source), databaseOf(p.target), p.migration.ID, p.migration.Epoch, settings, point, finalize})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,10 +102,17 @@ func (p *pair) kill(t *testing.T, point string, finalize bool, when func() bool)
 	return output.String()
 }
 
-// Traps 23, 25, 54 and 55: workers are killed at every step, one after the other, and each goes on where the last one died.
-func TestWorkersThatAreKilledAtEachStep(t *testing.T) {
-	t.Parallel()
-	p := newPair(t)
+// steps are those of a cutover with one more, which no test knows by its name.
+func steps() []cutover.Step {
+	added := cutover.Step{Name: "added", From: cutover.Fenced, Do: func(*cutover.Cutover, context.Context) error { return nil }}
+	steps := cutover.Steps()
+	return slices.Insert(steps, len(steps)/2, added)
+}
+
+// newKilledPair is a migration that has something to do in every step.
+func newKilledPair(t *testing.T) (p *pair, before string) {
+	t.Helper()
+	p = newPair(t)
 	execute(t, p.source, `
 		CREATE TABLE big (id serial PRIMARY KEY, v text);
 		INSERT INTO big (v) SELECT md5(i::text) FROM generate_series(1, 5000) AS i;
@@ -113,13 +125,47 @@ func TestWorkersThatAreKilledAtEachStep(t *testing.T) {
 		CREATE UNLOGGED TABLE unlogged (id int PRIMARY KEY);
 		INSERT INTO unlogged VALUES (1);
 		SELECT lo_from_bytea(0, 'object')`)
-	before := p.sourceState(t)
-	write := func() {
-		execute(t, p.source, `INSERT INTO big (v) VALUES ('new'); UPDATE big SET v = v || '.' WHERE id % 100 = 0; DELETE FROM small WHERE id % 50 = 7`)
-	}
-	for _, point := range []string{"preparing", "snapshot", "schema", "copying", "part sent", "part copied", "indexing", "index built", "catching-up"} {
+	return p, p.sourceState(t)
+}
+
+func (p *pair) writeMore(t *testing.T) {
+	t.Helper()
+	execute(t, p.source, `INSERT INTO big (v) VALUES ('new'); UPDATE big SET v = v || '.' WHERE id % 100 = 0; DELETE FROM small WHERE id % 50 = 7`)
+}
+
+// opened says whether the target is the truth.
+func (p *pair) opened(t *testing.T) bool {
+	t.Helper()
+	return query(t, p.target, `SELECT (to_regclass('_pgmig.progress') IS NULL)::text`) == "true" ||
+		query(t, p.target, `SELECT stage FROM _pgmig.progress`) == string(ledger.StageOpened)
+}
+
+// wantReleased goes on after a worker that died when the target was opened, and looks at what is left.
+func (p *pair) wantReleased(t *testing.T, before string) {
+	t.Helper()
+	for _, point := range engine.OpenedPoints() {
 		p.kill(t, point, false, nil)
-		write()
+	}
+	if err := p.run(t).ended(t); err != nil {
+		t.Errorf("the last worker ended with %v", err)
+	}
+	if err := p.engine.Remove(t.Context(), p.migration, false); err != nil {
+		t.Fatal(err)
+	}
+	if after := p.sourceState(t); after != before {
+		t.Errorf("the source was\n%s\nand is\n%s", before, after)
+	}
+	p.checkEqual(t)
+}
+
+// Traps 23, 25, 54 and 55: workers are killed wherever the code says that a step ends, one after the other, and each goes on
+// where the last one died.
+func TestWorkersThatAreKilledAtEachStep(t *testing.T) {
+	t.Parallel()
+	p, before := newKilledPair(t)
+	for _, point := range engine.Points() {
+		p.kill(t, point, false, nil)
+		p.writeMore(t)
 	}
 
 	// In the middle of the first transaction on the target, and after it.
@@ -134,37 +180,26 @@ func TestWorkersThatAreKilledAtEachStep(t *testing.T) {
 		return query(t, p.target, `SELECT count(*)::text FROM pg_locks WHERE NOT granted AND relation = 'big'::regclass`) != "0"
 	})
 	_ = lock.Rollback(t.Context())
-	write()
+	p.writeMore(t)
 	const written = `SELECT count(*)::text FROM big WHERE v = 'new'`
 	all := query(t, p.source, written)
 	p.kill(t, "", false, func() bool { return query(t, p.target, written) == all })
 
-	for _, point := range []string{
-		"check", "online verification", "large objects before the fence", "fence", "drain", "deferred tables", "large objects", "verification",
-		"sequences", "constraints", "verification of large objects", "opening", "hardened",
-	} {
-		p.kill(t, point, true, nil)
+	met := 0
+	for _, point := range cutover.PointsOf(steps()) {
+		output := p.kill(t, point, true, nil)
+		if !p.opened(t) {
+			if output != "" {
+				t.Errorf("at %q the opening was reported before it was made", point)
+			}
+			continue
+		}
+		met++
+		t.Logf("at %q the target is the truth; the worker has said %q", point, output)
+		p.wantReleased(t, before)
+		p, before = newKilledPair(t)
 	}
-	last := p.run(t) // which gives the source back
-	last.waitInSync(t)
-	write()
-	last.stop()
-	_ = last.ended(t)
-	p.migration.Epoch++
-
-	// From here on the target is the truth.
-	if p.kill(t, "release", true, nil) != "" {
-		t.Error("the opening was reported before it was made")
+	if met < 3 {
+		t.Errorf("only %d points lie behind the opening", met)
 	}
-	p.kill(t, "source released", false, nil)
-	if err := p.run(t).ended(t); err != nil {
-		t.Errorf("the last worker ended with %v", err)
-	}
-	if err := p.engine.Remove(t.Context(), p.migration, false); err != nil {
-		t.Fatal(err)
-	}
-	if after := p.sourceState(t); after != before {
-		t.Errorf("the source was\n%s\nand is\n%s", before, after)
-	}
-	p.checkEqual(t)
 }

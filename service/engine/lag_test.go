@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/progress"
 )
 
 // A script that saw IN-SYNC and asks for the finalization need not know that the target fell behind for a moment since.
@@ -23,7 +23,7 @@ func TestAFinalizationWaitsUntilTheTargetHasCaughtUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	execute(t, p.source, `INSERT INTO a SELECT n, repeat('x', 1000) FROM generate_series(1, 4000) AS n`)
-	r.waitFor(t, "lag", func(p engine.Progress) bool { return !p.InSync })
+	r.waitFor(t, "lag", func(p progress.Progress) bool { return !p.InSync })
 	finalized := make(chan error, 1)
 	go func() { finalized <- r.Finalize(t.Context(), func(context.Context) error { return nil }) }()
 	select {
@@ -45,35 +45,5 @@ func TestAFinalizationWaitsUntilTheTargetHasCaughtUp(t *testing.T) {
 	}
 	if count := query(t, p.target, `SELECT count(*)::text FROM a`); count != "4000" {
 		t.Errorf("%s rows are on the target", count)
-	}
-}
-
-// One burst of changes does not end IN-SYNC, and one quiet moment does not begin it.
-func TestInSyncIsALastingState(t *testing.T) {
-	t.Parallel()
-	r := newEngine(t).NewReplication(engine.Migration{})
-	const few, many = 100_000, 10_000_000
-	for i, m := range []struct {
-		bytes   int64
-		seconds float64
-		inSync  bool
-	}{
-		{few, 0, false},
-		{few, 0, false},
-		{many, 0, false},
-		{few, 0, false},
-		{few, 0, false},
-		{few, 0, true},
-		{many, 0, true},
-		{many, 0, true},
-		{few, 0, true},
-		{many, 0, true},
-		{few, 6, true},
-		{many, 6, false},
-		{few, 0, false},
-	} {
-		if inSync := r.Measured(m.bytes, m.seconds); inSync != m.inSync {
-			t.Errorf("measurement %d: in sync: %v, want %v", i, inSync, m.inSync)
-		}
 	}
 }

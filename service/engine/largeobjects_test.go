@@ -8,7 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
-	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/failure"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/progress"
 )
 
 // manyObjects makes large objects of all kinds and a table that refers to them.
@@ -41,7 +42,7 @@ func (p *pair) checkObjects(t *testing.T, count int) {
 	}
 }
 
-func verifiedObjects(r *running) *engine.TableVerification {
+func verifiedObjects(r *running) *progress.TableVerification {
 	for _, v := range r.FinalizationProgress().Verification {
 		if v.Name == "pg_largeobject" {
 			return &v
@@ -69,7 +70,7 @@ func TestLargeObjects(t *testing.T) {
 			execute(t, p.target, `SELECT lo_from_bytea(9999, 'mine')`)
 			// The first try carries all and fails in the opening; the second carries what has changed since.
 			execute(t, p.target, `CREATE TRIGGER same BEFORE UPDATE ON b FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()`)
-			wantFailure(t, r.Finalize(t.Context(), never), engine.CodeSchemaCopy, "already exists")
+			wantFailure(t, r.Finalize(t.Context(), never), failure.SchemaCopy, "already exists")
 			execute(t, p.target, `DROP TRIGGER same ON b`)
 			if carried := query(t, p.target, `SELECT count(*)::text FROM pg_largeobject_metadata`); carried != "1206" {
 				t.Errorf("the target holds %s large objects after the first try", carried)
@@ -77,7 +78,7 @@ func TestLargeObjects(t *testing.T) {
 			execute(t, p.source, `SELECT lo_put(101, 0, 'again'), lo_unlink(1002), lo_unlink(100), lo_create(100), lo_put(100, 10, 'no longer empty'), lo_from_bytea(5001, ''), lo_from_bytea(4000000000, 'a great number')`)
 			r.waitInSync(t)
 			r.finalize(t)
-			if v := verifiedObjects(r); v == nil || v.Validation != engine.Validated || v.SourceRows != 1206 || v.SourceHash != v.TargetHash || v.TargetRows != 1206 {
+			if v := verifiedObjects(r); v == nil || v.Validation != progress.Validated || v.SourceRows != 1206 || v.SourceHash != v.TargetHash || v.TargetRows != 1206 {
 				t.Errorf("the verification says %+v", v)
 			}
 			admin := connect(t, postgres.ForTest(t, targetMajor).URL(p.target.Database))
@@ -113,8 +114,8 @@ func TestALargeObjectWrittenDuringTheFinalizationStopsIt(t *testing.T) {
 	// While the target's view is filled, all objects are carried already.
 	p.waitSleeping(t)
 	execute(t, p.source, `SET default_transaction_read_only = off; SELECT lo_put(101, 0, 'later'), lo_create(102)`)
-	wantFailure(t, <-finalized, engine.CodeVerificationFailed, "(2 of 3): 101, 102")
-	if v := verifiedObjects(r); v == nil || v.Validation != engine.Mismatched {
+	wantFailure(t, <-finalized, failure.VerificationFailed, "(2 of 3): 101, 102")
+	if v := verifiedObjects(r); v == nil || v.Validation != progress.Mismatched {
 		t.Errorf("the verification says %+v", v)
 	}
 	r.waitInSync(t)
@@ -157,7 +158,7 @@ func TestATransactionThatWritesLargeObjectsIsAwaited(t *testing.T) {
 	if _, err := tx.Exec(t.Context(), `SELECT lo_put(100, 0, 'later')`, pgx.QueryExecModeSimpleProtocol); err != nil {
 		t.Fatal(err)
 	}
-	wantFailure(t, r.Finalize(t.Context(), never), engine.CodeFenceRefused, "is written to by process")
+	wantFailure(t, r.Finalize(t.Context(), never), failure.FenceRefused, "is written to by process")
 	if err := tx.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +183,7 @@ func TestALargeObjectOfTheTargetIsNeverOverwritten(t *testing.T) {
 	r.waitInSync(t)
 	execute(t, p.target, `SELECT lo_from_bytea(101, 'target')`)
 	before := p.sourceState(t)
-	wantFailure(t, r.Finalize(t.Context(), never), engine.CodeLargeObjectTaken, ": 101")
+	wantFailure(t, r.Finalize(t.Context(), never), failure.LargeObjectTaken, ": 101")
 	if content := query(t, p.target, `SELECT convert_from(lo_get(101), 'UTF8')`); content != "target" {
 		t.Errorf("the target holds %q", content)
 	}
@@ -196,7 +197,7 @@ func TestALargeObjectOfTheTargetIsNeverOverwritten(t *testing.T) {
 	other.target = postgres.ForTest(t, targetMajor).NewDatabase(t, false)
 	execute(t, other.source, `SELECT lo_create(101)`)
 	execute(t, other.target, `SELECT lo_create(101)`)
-	report, err := p.engine.Preflight(t.Context(), database(other.source), database(other.target))
+	report, err := p.engine.Preflight(t.Context(), databaseOf(other.source), databaseOf(other.target))
 	if err != nil || !report.Critical() {
 		t.Errorf("the preflight check finds %+v, %v", report, err)
 	}
@@ -214,7 +215,7 @@ func TestCleanTargetRemovesCarriedLargeObjects(t *testing.T) {
 	r := p.run(t)
 	r.waitInSync(t)
 	execute(t, p.target, `CREATE TRIGGER same BEFORE UPDATE ON b FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()`)
-	wantFailure(t, r.Finalize(t.Context(), never), engine.CodeSchemaCopy, "already exists")
+	wantFailure(t, r.Finalize(t.Context(), never), failure.SchemaCopy, "already exists")
 	r.stop()
 	_ = r.ended(t)
 	execute(t, p.target, `SELECT lo_unlink(1003)`) // somebody was quicker

@@ -11,7 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
-	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/failure"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/progress"
 )
 
 // holdRead opens a transaction on the source that has read a table.
@@ -113,8 +114,8 @@ func TestAFullLockTableIsNamed(t *testing.T) {
 		DO $$ BEGIN FOR i IN 1..80 LOOP EXECUTE format('CREATE TABLE t%s ()', i); END LOOP; END $$`)
 	wants := func(err error, side, message string) {
 		t.Helper()
-		wantFailure(t, err, engine.CodeLockTableFull, "The "+side+" has no room for more locks: "+message)
-		if f := engine.AsFailure(err); f != nil && !strings.Contains(f.Hint, "max_locks_per_transaction of the "+side) {
+		wantFailure(t, err, failure.LockTableFull, "The "+side+" has no room for more locks: "+message)
+		if f := failure.Of(err); f != nil && !strings.Contains(f.Hint, "max_locks_per_transaction of the "+side) {
 			t.Errorf("the hint is %q", f.Hint)
 		}
 	}
@@ -145,7 +146,7 @@ func TestAFullLockTableIsNamed(t *testing.T) {
 			return release
 		}
 		release := fill()
-		r.waitFor(t, "another attempt", func(p engine.Progress) bool {
+		r.waitFor(t, "another attempt", func(p progress.Progress) bool {
 			return slices.ContainsFunc(p.Warnings, func(w string) bool { return strings.Contains(w, "out of shared memory") })
 		})
 		release()
@@ -173,8 +174,8 @@ func TestACopiedTableIsNotLocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	hold(t, tx) // the smaller table, which comes last
-	r.waitFor(t, "one table is copied and the other one is not", func(p engine.Progress) bool {
-		return len(p.Tables) == 2 && p.Tables[0].Phase == engine.TableCopying && p.Tables[1].RowsCopied == 10000 && p.Tables[1].Phase != engine.TableCopying
+	r.waitFor(t, "one table is copied and the other one is not", func(p progress.Progress) bool {
+		return len(p.Tables) == 2 && p.Tables[0].Phase == progress.TableCopying && p.Tables[1].RowsCopied == 10000 && p.Tables[1].Phase != progress.TableCopying
 	})
 	err = pgx.BeginFunc(t.Context(), connect(t, p.source.URL()), func(tx pgx.Tx) error {
 		_, err := tx.Exec(t.Context(), `SET LOCAL lock_timeout = '1s'; LOCK TABLE large IN ACCESS EXCLUSIVE MODE`, pgx.QueryExecModeSimpleProtocol)
@@ -204,14 +205,14 @@ func TestAComparedTableIsNotLocked(t *testing.T) {
 	}
 	hold(t, tx) // the table that is compared last
 	r = p.restart(t, r)
-	r.waitFor(t, "one table is compared and the other one is not", func(engine.Progress) bool {
-		return r.validation("a") == engine.Validated && r.validation("held") == engine.ValidationPending
+	r.waitFor(t, "one table is compared and the other one is not", func(progress.Progress) bool {
+		return r.validation("a") == progress.Validated && r.validation("held") == progress.ValidationPending
 	})
 	execute(t, p.source, `SET lock_timeout = '1s'; TRUNCATE a`)
-	r.waitFor(t, "the table is empty", func(engine.Progress) bool {
+	r.waitFor(t, "the table is empty", func(progress.Progress) bool {
 		return query(t, p.target, `SELECT count(*)::text FROM a`) == "0"
 	})
-	if v := r.validation("held"); v != engine.ValidationPending {
+	if v := r.validation("held"); v != progress.ValidationPending {
 		t.Errorf("the table that holds up the comparison is %s", v)
 	}
 	if err := tx.Rollback(t.Context()); err != nil {

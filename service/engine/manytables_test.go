@@ -61,7 +61,7 @@ func TestManyTables(t *testing.T) {
 		t.Logf("%-12s %6.1f s", name, time.Since(mark).Seconds())
 		mark = time.Now()
 	}
-	report, err := p.engine.Preflight(t.Context(), database(p.source), database(p.target))
+	report, err := p.engine.Preflight(t.Context(), databaseOf(p.source), databaseOf(p.target))
 	if err != nil {
 		t.Fatal(err)
 	}

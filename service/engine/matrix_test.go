@@ -11,8 +11,8 @@ import (
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/databases/zoo"
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
-	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/preflight"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/progress"
 )
 
 var matrixPairs = flag.String("pairs", "", `versions that TestMatrix migrates between, like "10-18,12-12", or "all"; one pair without it`)
@@ -107,7 +107,7 @@ func migrateZoo(t *testing.T, m majors) {
 	deferred := map[string]bool{}
 	for _, table := range r.Progress().Tables {
 		// On a busy machine those that are truncated in each round may be left to the finalization.
-		if table.Phase == engine.TableDeferred && (table.Name == "unlogged" || strings.HasPrefix(table.Name, "emptied")) {
+		if table.Phase == progress.TableDeferred && (table.Name == "unlogged" || strings.HasPrefix(table.Name, "emptied")) {
 			deferred[table.Name] = true
 		}
 	}
@@ -153,7 +153,7 @@ func TestMatrixOfRefusals(t *testing.T) {
 			if err := s.Create(t.Context(), connect(t, url)); err != nil {
 				t.Fatal(err)
 			}
-			report, err := p.engine.Preflight(t.Context(), database(p.source), database(p.target))
+			report, err := p.engine.Preflight(t.Context(), databaseOf(p.source), databaseOf(p.target))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -244,7 +244,7 @@ func zooSections(t *testing.T, major int) []zoo.Section {
 // checkZooFindings compares what the preflight check finds with what the sections of the zoo say that it does.
 func (p *pair) checkZooFindings(t *testing.T, m majors) {
 	t.Helper()
-	report, err := p.engine.Preflight(t.Context(), database(p.source), database(p.target))
+	report, err := p.engine.Preflight(t.Context(), databaseOf(p.source), databaseOf(p.target))
 	if err != nil {
 		t.Fatal(err)
 	}

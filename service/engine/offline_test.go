@@ -10,7 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
-	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/failure"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/progress"
 )
 
 // newOfflinePair is a pair whose source login may not replicate.
@@ -23,15 +24,15 @@ func newOfflinePair(t *testing.T) *pair {
 
 func wantOffline(t *testing.T, r *running, reason string) {
 	t.Helper()
-	progress := r.Progress()
-	if progress.Method != "offline" || !strings.Contains(progress.MethodReason, reason) {
-		t.Errorf("the method is %q because of %q, want offline because of %q", progress.Method, progress.MethodReason, reason)
+	known := r.Progress()
+	if known.Method != "offline" || !strings.Contains(known.MethodReason, reason) {
+		t.Errorf("the method is %q because of %q, want offline because of %q", known.Method, known.MethodReason, reason)
 	}
-	if len(progress.Warnings) == 0 || !strings.HasPrefix(progress.Warnings[0], "Everything is copied during the finalization, about 1 minute without writes (") {
-		t.Errorf("the warnings are %q", progress.Warnings)
+	if len(known.Warnings) == 0 || !strings.HasPrefix(known.Warnings[0], "Everything is copied during the finalization, about 1 minute without writes (") {
+		t.Errorf("the warnings are %q", known.Warnings)
 	}
-	for _, table := range progress.Tables {
-		if table.Phase != engine.TableDeferred {
+	for _, table := range known.Tables {
+		if table.Phase != progress.TableDeferred {
 			t.Errorf("table %s is %s", table.Name, table.Phase)
 		}
 	}
@@ -47,8 +48,8 @@ func TestOfflineWithoutTheRightToReplicate(t *testing.T) {
 	r := p.run(t)
 	r.waitInSync(t)
 	wantOffline(t, r, "has no replication privilege")
-	if progress := r.Progress(); progress.BytesTotal == 0 || progress.BytesCopied != 0 {
-		t.Errorf("before the finalization, %d of %d bytes are copied", progress.BytesCopied, progress.BytesTotal)
+	if known := r.Progress(); known.BytesTotal == 0 || known.BytesCopied != 0 {
+		t.Errorf("before the finalization, %d of %d bytes are copied", known.BytesCopied, known.BytesTotal)
 	}
 	// Nothing but our schema is on the source, and no row on the target.
 	schema := "_pgmig_" + p.migration.ID
@@ -122,8 +123,8 @@ func TestTheOfflineMethodCanBeRefused(t *testing.T) {
 	execute(t, p.source, `CREATE TABLE a (id int); CREATE TABLE b (id int PRIMARY KEY)`)
 	before, beforeTarget := p.sourceState(t), dumpSchema(t, p.target)
 	err := p.run(t).ended(t)
-	wantFailure(t, err, engine.CodePreflightCritical, "has no replication privilege")
-	if f := engine.AsFailure(err); f == nil || !f.Untouched {
+	wantFailure(t, err, failure.PreflightCritical, "has no replication privilege")
+	if f := failure.Of(err); f == nil || !f.Untouched {
 		t.Errorf("the failure does not say that nothing was made: %+v", f)
 	}
 	if after := p.sourceState(t); after != before {
@@ -145,9 +146,13 @@ const calm = `DROP SCHEMA disturbance CASCADE`
 
 func TestAFailedOfflineCopyGivesTheSourceBack(t *testing.T) {
 	t.Parallel()
-	for name, test := range map[string]struct{ disturbance, code, text string }{
-		"in the copy":         {`IF NEW.id = 500 THEN RAISE EXCEPTION 'disturbed'; END IF`, engine.CodeDatabase, "disturbed"},
-		"in the verification": {`NEW.v = CASE NEW.id WHEN 500 THEN 'x' ELSE NEW.v END`, engine.CodeVerificationFailed, "public.b"},
+	for name, test := range map[string]struct {
+		disturbance string
+		code        failure.Code
+		text        string
+	}{
+		"in the copy":         {`IF NEW.id = 500 THEN RAISE EXCEPTION 'disturbed'; END IF`, failure.Database, "disturbed"},
+		"in the verification": {`NEW.v = CASE NEW.id WHEN 500 THEN 'x' ELSE NEW.v END`, failure.VerificationFailed, "public.b"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -187,8 +192,8 @@ func TestAWorkerThatDiesInAnOfflineCopyIsReplaced(t *testing.T) {
 	finalized := make(chan error, 1)
 	go func() { finalized <- r.Finalize(ctx, never) }()
 	p.waitSleeping(t)
-	if progress := r.Progress(); progress.Phase != engine.PhaseFinalizing || !progress.InSync || progress.BytesCopied == 0 {
-		t.Errorf("during the copy the progress is %+v", progress)
+	if known := r.Progress(); known.Phase != progress.Finalizing || !known.InSync || known.BytesCopied == 0 {
+		t.Errorf("during the copy the progress is %+v", known)
 	}
 	cancel()
 	if err := <-finalized; !errors.Is(err, context.Canceled) {
@@ -224,8 +229,8 @@ func TestAChangedSchemaEndsAnOfflineMigration(t *testing.T) {
 	r := p.run(t)
 	r.waitInSync(t)
 	execute(t, p.source, `ALTER TABLE a ADD w int`)
-	wantFailure(t, r.Finalize(t.Context(), never), engine.CodeSchemaChanged, "public.a")
-	wantFailure(t, r.ended(t), engine.CodeSchemaChanged, "public.a")
+	wantFailure(t, r.Finalize(t.Context(), never), failure.SchemaChanged, "public.a")
+	wantFailure(t, r.ended(t), failure.SchemaChanged, "public.a")
 	p.migration.Epoch++
 	if err := p.engine.Remove(t.Context(), p.migration, true); err != nil {
 		t.Fatal(err)

@@ -7,8 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/capture"
-	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/fence"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/largeobject"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/ledger"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/schema"
@@ -19,26 +18,26 @@ import (
 // A target that cannot be reached is an error only with cleanTarget.
 func (e *Engine) Remove(ctx context.Context, m Migration, cleanTarget bool) error {
 	r := e.NewReplication(m)
-	from, to, err := r.endpoints(ctx)
+	from, to, err := r.job.Endpoints(ctx)
 	if err != nil {
 		return err
 	}
 	targetErr := r.removeFromTarget(ctx, to, cleanTarget)
 	if targetErr != nil && !cleanTarget && !errors.Is(targetErr, ledger.ErrTakenOver) {
-		r.log.Warn("the ledger on the target could not be removed", "error", targetErr)
+		r.job.Log.Warn("the ledger on the target could not be removed", "error", targetErr)
 		targetErr = nil
 	}
 	return errors.Join(r.removeFromSource(ctx, from), targetErr)
 }
 
-func (r *Replication) removeFromSource(ctx context.Context, from endpoint) error {
+func (r *Replication) removeFromSource(ctx context.Context, from database.Endpoint) error {
 	conn, err := from.Connect(ctx)
 	if err != nil {
 		return err
 	}
-	defer closeConn(ctx, conn)
-	source := capture.Source{ID: r.migration.ID, Conn: conn}
-	f := &fence.Fence{Schema: capture.Schema(r.migration.ID), Dial: from.Connect}
+	defer database.Close(ctx, conn)
+	source := r.job.Capture(conn)
+	f := r.job.Fence(from)
 	if err := f.Lift(ctx, conn); err != nil {
 		return err
 	}
@@ -53,13 +52,13 @@ func (r *Replication) removeFromSource(ctx context.Context, from endpoint) error
 
 // removeFromTarget removes the ledger and, if asked, what the schema copy created. A target that was opened is the truth,
 // and nothing of it is dropped any more.
-func (r *Replication) removeFromTarget(ctx context.Context, to endpoint, clean bool) error {
+func (r *Replication) removeFromTarget(ctx context.Context, to database.Endpoint, clean bool) error {
 	conn, err := to.Connect(ctx)
 	if err != nil {
 		return err
 	}
-	defer closeConn(ctx, conn)
-	progress, err := r.ledger.TakeOver(ctx, conn)
+	defer database.Close(ctx, conn)
+	progress, err := r.job.Ledger.TakeOver(ctx, conn)
 	switch {
 	case errors.Is(err, ledger.ErrForeign):
 		return nil
@@ -74,10 +73,10 @@ func (r *Replication) removeFromTarget(ctx context.Context, to endpoint, clean b
 		}
 	}
 	if clean && progress.Stage != ledger.StageOpened {
-		err := schema.Drop(ctx, conn, progress.DropSQL, func(tx pgx.Tx) error { return r.ledger.CheckEpoch(ctx, tx) })
+		err := schema.Drop(ctx, conn, progress.DropSQL, func(tx pgx.Tx) error { return r.job.Ledger.CheckEpoch(ctx, tx) })
 		if err != nil {
 			return fmt.Errorf("dropping from the target what the replication created there: %w", err)
 		}
 	}
-	return r.ledger.Drop(ctx, conn)
+	return r.job.Ledger.Drop(ctx, conn)
 }

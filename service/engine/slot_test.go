@@ -10,7 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
-	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/failure"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/progress"
 )
 
 // writing is a write transaction that is left open.
@@ -88,7 +89,7 @@ func TestATableTruncatedWhileTheSlotIsMade(t *testing.T) {
 	there, goOn := make(chan struct{}), make(chan struct{})
 	reached := sync.OnceFunc(func() { close(there) })
 	p.engine.OnReached(func(point string) {
-		if point == string(engine.PhaseSnapshot) {
+		if point == string(progress.Snapshot) {
 			reached()
 			<-goOn
 		}
@@ -130,7 +131,7 @@ func TestASlotThatPostgreSQLCannotRead(t *testing.T) {
 	}
 	undecodable.commit(t)
 	p.migration.Epoch++
-	wantFailure(t, p.run(t).ended(t), engine.CodeUndecodable, "could not map filen")
+	wantFailure(t, p.run(t).ended(t), failure.Undecodable, "could not map filen")
 	if err := p.engine.Remove(t.Context(), p.migration, true); err != nil {
 		t.Fatal(err)
 	}

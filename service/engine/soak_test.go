@@ -17,7 +17,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
-	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/failure"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/progress"
 )
 
 var (
@@ -156,10 +157,10 @@ func (s *soaking) wait(t *testing.T, while time.Duration) {
 // failure says.
 func (s *soaking) ended(t *testing.T, err error) {
 	t.Helper()
-	f := engine.AsFailure(err)
+	f := failure.Of(err)
 	switch {
 	case errors.Is(err, context.Canceled):
-	case f != nil && f.Code == engine.CodeUndecodable:
+	case f != nil && f.Code == failure.Undecodable:
 		t.Logf("begun again: %v", err)
 		s.again++
 		if err := s.engine.Remove(t.Context(), s.migration, true); err != nil {
@@ -180,7 +181,7 @@ func (s *soaking) restart(t *testing.T) {
 }
 
 // until waits until something is so.
-func (s *soaking) until(t *testing.T, is func(engine.Progress) bool) {
+func (s *soaking) until(t *testing.T, is func(progress.Progress) bool) {
 	t.Helper()
 	for deadline := time.Now().Add(soakPatience); !is(s.Progress()); s.wait(t, 200*time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -192,9 +193,9 @@ func (s *soaking) until(t *testing.T, is func(engine.Progress) bool) {
 // compared waits until all tables were compared while writers work.
 func (s *soaking) compared(t *testing.T) {
 	t.Helper()
-	s.until(t, func(p engine.Progress) bool {
-		return p.InSync && !slices.ContainsFunc(p.Tables, func(table engine.TableProgress) bool {
-			return table.Phase != engine.TableDeferred && table.Validation != engine.Validated
+	s.until(t, func(p progress.Progress) bool {
+		return p.InSync && !slices.ContainsFunc(p.Tables, func(table progress.TableProgress) bool {
+			return table.Phase != progress.TableDeferred && table.Validation != progress.Validated
 		})
 	})
 }
@@ -203,7 +204,7 @@ func (s *soaking) compared(t *testing.T) {
 func (s *soaking) arrived(t *testing.T) {
 	t.Helper()
 	execute(t, s.source, `INSERT INTO keyless (dup) VALUES (4711)`)
-	s.until(t, func(p engine.Progress) bool {
+	s.until(t, func(p progress.Progress) bool {
 		return p.InSync && query(t, s.target, `SELECT count(*)::text FROM keyless WHERE dup = 4711`) == "1"
 	})
 }

@@ -21,6 +21,8 @@ import (
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/failure"
 )
 
 // certificate makes a certificate for 127.0.0.1 and gives it in PEM, with the paths of it and its key as the server reads them.
@@ -99,15 +101,15 @@ func TestConnectionsAreCheckedByCertificate(t *testing.T) {
 	}
 	execute(t, login, `CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)`)
 
-	run := func(tls engine.TLS) *running {
+	run := func(tls database.TLS) *running {
 		tls.Restore()
 		p := &pair{engine: newEngine(t), source: login, target: postgres.ForTest(t, targetMajor).NewDatabase(t, false)}
 		p.migration = engine.Migration{
 			ID: fmt.Sprintf("%08x", mathrand.Uint32()), Epoch: 1,
-			Databases: func(context.Context) (engine.Database, engine.Database, error) {
-				source := database(p.source)
+			Databases: func(context.Context) (database.Database, database.Database, error) {
+				source := databaseOf(p.source)
 				source.TLS = tls
-				return source, database(p.target), nil
+				return source, databaseOf(p.target), nil
 			},
 		}
 		r := p.run(t)
@@ -125,12 +127,12 @@ func TestConnectionsAreCheckedByCertificate(t *testing.T) {
 		return r
 	}
 	// pg_dump has to accept the certificate too, so that all of the way to IN-SYNC counts.
-	r := run(engine.TLS{Mode: engine.TLSVerifyFull, RootsPEM: text})
+	r := run(database.TLS{Mode: database.TLSVerifyFull, RootsPEM: text})
 	r.waitInSync(t)
 	encrypted := query(t, login, `SELECT bool_and(s.ssl)::text FROM pg_stat_activity a JOIN pg_stat_ssl s USING (pid) WHERE a.application_name LIKE 'pgmig%'`)
 	if encrypted != "true" {
 		t.Errorf("all sessions encrypted: %s", encrypted)
 	}
-	wantFailure(t, run(engine.TLS{Mode: engine.TLSVerifyFull, RootsPEM: other}).ended(t), engine.CodePreflightCritical, "Cannot connect to the source database")
-	wantFailure(t, run(engine.TLS{}).ended(t), engine.CodePreflightCritical, "Cannot connect to the source database")
+	wantFailure(t, run(database.TLS{Mode: database.TLSVerifyFull, RootsPEM: other}).ended(t), failure.PreflightCritical, "Cannot connect to the source database")
+	wantFailure(t, run(database.TLS{}).ended(t), failure.PreflightCritical, "Cannot connect to the source database")
 }

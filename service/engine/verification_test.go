@@ -14,11 +14,12 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
-	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/failure"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/progress"
 )
 
 // waitFor waits until the condition holds.
-func (r *running) waitFor(t *testing.T, what string, holds func(engine.Progress) bool) {
+func (r *running) waitFor(t *testing.T, what string, holds func(progress.Progress) bool) {
 	t.Helper()
 	deadline := time.Now().Add(time.Minute)
 	for !holds(r.Progress()) {
@@ -37,9 +38,9 @@ func (r *running) waitFor(t *testing.T, what string, holds func(engine.Progress)
 // waitValidated waits until the online verification has found all tables equal.
 func (r *running) waitValidated(t *testing.T) {
 	t.Helper()
-	r.waitFor(t, "all tables are validated", func(p engine.Progress) bool {
-		return p.InSync && !slices.ContainsFunc(p.Tables, func(t engine.TableProgress) bool {
-			return t.Phase != engine.TableDeferred && t.Validation != engine.Validated
+	r.waitFor(t, "all tables are validated", func(p progress.Progress) bool {
+		return p.InSync && !slices.ContainsFunc(p.Tables, func(t progress.TableProgress) bool {
+			return t.Phase != progress.TableDeferred && t.Validation != progress.Validated
 		})
 	})
 }
@@ -47,13 +48,13 @@ func (r *running) waitValidated(t *testing.T) {
 // waitCopiedAgain waits until a table is not trusted. Other warnings may come: another test's transaction may be in the way.
 func (r *running) waitCopiedAgain(t *testing.T) {
 	t.Helper()
-	r.waitFor(t, "a table is copied again", func(p engine.Progress) bool {
+	r.waitFor(t, "a table is copied again", func(p progress.Progress) bool {
 		return slices.ContainsFunc(p.Warnings, func(w string) bool { return strings.Contains(w, "the table is copied again") })
 	})
 }
 
 // validation gives the state of one table.
-func (r *running) validation(name string) engine.Validation {
+func (r *running) validation(name string) progress.Validation {
 	for _, t := range r.Progress().Tables {
 		if t.Name == name {
 			return t.Validation
@@ -184,7 +185,7 @@ func TestAChangeThatMissesItsRowCopiesTheTableAgain(t *testing.T) {
 			// The same once more: the table is not trusted any more.
 			execute(t, p.target, `DELETE FROM a WHERE id = 600`)
 			execute(t, p.source, `UPDATE a SET v = 'new' WHERE id = 600`)
-			wantFailure(t, r.ended(t), engine.CodeDivergence, "UPDATE on table public.a found 0 rows")
+			wantFailure(t, r.ended(t), failure.Divergence, "UPDATE on table public.a found 0 rows")
 		})
 	}
 }
@@ -197,8 +198,8 @@ func TestAFinalizationComparesBeforeTheFence(t *testing.T) {
 	r.waitValidated(t)
 	execute(t, p.target, `UPDATE a SET v = 'V500' WHERE id = 500`)
 	execute(t, p.source, `UPDATE a SET v = 'new' WHERE id = 1`)
-	r.waitFor(t, "the change is applied", func(engine.Progress) bool { return query(t, p.target, `SELECT v FROM a WHERE id = 1`) == "new" })
-	wantFailure(t, r.Finalize(t.Context(), never), engine.CodeVerificationFailed, "different: 500")
+	r.waitFor(t, "the change is applied", func(progress.Progress) bool { return query(t, p.target, `SELECT v FROM a WHERE id = 1`) == "new" })
+	wantFailure(t, r.Finalize(t.Context(), never), failure.VerificationFailed, "different: 500")
 	if progress := r.FinalizationProgress(); progress.FencedSeconds != 0 {
 		t.Errorf("a difference that was found before the fence shut writers out for %.2f s", progress.FencedSeconds)
 	}
@@ -220,9 +221,9 @@ func TestADifferenceUnderTheFence(t *testing.T) {
 	r := p.run(t)
 	r.waitValidated(t)
 	execute(t, p.target, `UPDATE a SET v = 'V500' WHERE id = 500`)
-	wantFailure(t, r.Finalize(t.Context(), never), engine.CodeVerificationFailed, "different: 500")
+	wantFailure(t, r.Finalize(t.Context(), never), failure.VerificationFailed, "different: 500")
 	for _, v := range r.FinalizationProgress().Verification {
-		if want := map[string]engine.Validation{"a": engine.Mismatched, "b": engine.Validated}[v.Name]; v.Validation != want {
+		if want := map[string]progress.Validation{"a": progress.Mismatched, "b": progress.Validated}[v.Name]; v.Validation != want {
 			t.Errorf("table %s is %s, want %s", v.Name, v.Validation, want)
 		}
 	}
@@ -237,8 +238,8 @@ func TestADifferenceUnderTheFence(t *testing.T) {
 	}
 	// A second difference of the same table ends the replication; the source stays usable.
 	execute(t, p.target, `DELETE FROM a WHERE id = 600`)
-	wantFailure(t, r.Finalize(t.Context(), never), engine.CodeVerificationFailed, "only on the source: 600")
-	wantFailure(t, r.ended(t), engine.CodeDivergence, "only on the source: 600")
+	wantFailure(t, r.Finalize(t.Context(), never), failure.VerificationFailed, "only on the source: 600")
+	wantFailure(t, r.ended(t), failure.Divergence, "only on the source: 600")
 	execute(t, p.source, `INSERT INTO a VALUES (1002, 'after the second failure')`)
 	if err := p.engine.Remove(t.Context(), p.migration, true); err != nil {
 		t.Fatal(err)
@@ -317,7 +318,7 @@ func TestALongTransactionDoesNotHoldUpTheApply(t *testing.T) {
 	if longest > time.Second {
 		t.Errorf("a change took %v to arrive", longest)
 	}
-	if v := r.validation("a"); v != engine.NotValidated {
+	if v := r.validation("a"); v != progress.NotValidated {
 		t.Errorf("table a is %s", v)
 	}
 	r.wantWarning(t, "could not be compared yet", "write transaction")
@@ -342,8 +343,8 @@ func TestAWorkerThatDiesWhileItCompares(t *testing.T) {
 		t.Fatal(err)
 	}
 	r = p.restart(t, r)
-	r.waitFor(t, "table a is compared", func(engine.Progress) bool { return r.validation("a") == engine.ValidationPending })
-	r.waitFor(t, "table b is validated", func(engine.Progress) bool { return r.validation("b") == engine.Validated })
+	r.waitFor(t, "table a is compared", func(progress.Progress) bool { return r.validation("a") == progress.ValidationPending })
+	r.waitFor(t, "table b is validated", func(progress.Progress) bool { return r.validation("b") == progress.Validated })
 	r.stop()
 	if err := r.ended(t); !errors.Is(err, context.Canceled) {
 		t.Errorf("the worker ended with %v", err)
@@ -383,9 +384,9 @@ func TestAFenceThatCannotBeLiftedYetIsCounted(t *testing.T) {
 	}
 	result := make(chan error, 1)
 	go func() { result <- r.Finalize(t.Context(), never) }()
-	r.waitFor(t, "tables are compared under the fence", func(engine.Progress) bool {
+	r.waitFor(t, "tables are compared under the fence", func(progress.Progress) bool {
 		steps := r.FinalizationProgress().Steps
-		return len(steps) > 0 && steps[len(steps)-1].Name == "verification" && r.validation("b") == engine.Validated
+		return len(steps) > 0 && steps[len(steps)-1].Name == "verification" && r.validation("b") == progress.Validated
 	})
 	if err := source.Kill9(); err != nil {
 		t.Fatal(err)
@@ -424,7 +425,7 @@ func TestCopyingAgainWaitsForALongTransaction(t *testing.T) {
 	release := holdTransaction(t)
 	execute(t, p.target, `DELETE FROM a WHERE id = 500`)
 	execute(t, p.source, `UPDATE a SET v = 'new' WHERE id = 500`)
-	r.waitFor(t, "another snapshot is tried again", func(p engine.Progress) bool {
+	r.waitFor(t, "another snapshot is tried again", func(p progress.Progress) bool {
 		return slices.ContainsFunc(p.Warnings, func(w string) bool { return strings.Contains(w, "taking another snapshot") })
 	})
 	release()

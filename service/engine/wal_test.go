@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
-	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/failure"
 )
 
 // Trap 41: WAL that the source has removed ends the replication, by name.
@@ -65,7 +65,7 @@ func TestWALIsWatchedDuringTheCopy(t *testing.T) {
 	for kept(t, admin) < 130<<20 && kept(t, admin) > 0 {
 		write()
 	}
-	wantFailure(t, r.ended(t), engine.CodeSlotLost, "max_slot_wal_keep_size")
+	wantFailure(t, r.ended(t), failure.SlotLost, "max_slot_wal_keep_size")
 }
 
 // hold locks the table once the migration has created it on the target.

@@ -7,7 +7,9 @@ import (
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/cloudfoundry"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/preflight"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/progress"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/migration"
 )
 
@@ -29,14 +31,14 @@ type removal struct {
 	answer      chan error
 }
 
-func (s *scripted) Preflight(ctx context.Context, _, _ engine.Database) (preflight.Report, error) {
+func (s *scripted) Preflight(ctx context.Context, _, _ database.Database) (preflight.Report, error) {
 	return s.preflight(ctx)
 }
 
 func (s *scripted) NewReplication(m engine.Migration) migration.Runner {
 	return &run{
 		engine: s, migration: m, end: make(chan error, 1), finished: make(chan struct{}),
-		finalizations: make(chan *finalization, 10), progress: engine.Progress{Phase: engine.PhasePreparing},
+		finalizations: make(chan *finalization, 10), progress: progress.Progress{Phase: progress.Preparing},
 	}
 }
 
@@ -60,8 +62,8 @@ type run struct {
 	finalizations chan *finalization // every Finalize, when it begins
 
 	mu       sync.Mutex // guards what follows
-	progress engine.Progress
-	steps    engine.FinalizationProgress
+	progress progress.Progress
+	steps    progress.FinalizationProgress
 }
 
 // finalization is one Finalize.
@@ -93,23 +95,23 @@ func (r *run) Finalize(ctx context.Context, opened func(context.Context) error) 
 }
 
 // set changes what the run says of itself.
-func (r *run) set(change func(*engine.Progress)) {
+func (r *run) set(change func(*progress.Progress)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	change(&r.progress)
 }
 
 func (r *run) inSync() {
-	r.set(func(p *engine.Progress) { p.Phase, p.InSync = engine.PhaseInSync, true })
+	r.set(func(p *progress.Progress) { p.Phase, p.InSync = progress.InSync, true })
 }
 
-func (r *run) Progress() engine.Progress {
+func (r *run) Progress() progress.Progress {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.progress
 }
 
-func (r *run) FinalizationProgress() engine.FinalizationProgress {
+func (r *run) FinalizationProgress() progress.FinalizationProgress {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.steps

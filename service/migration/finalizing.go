@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 
-	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/failure"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/state"
 )
 
@@ -58,7 +58,7 @@ func (f *finalizing) ended(ctx context.Context, err error) error {
 		return nil
 	case ctx.Err() != nil:
 		return nil
-	case errors.Is(err, context.Canceled) && engine.AsFailure(err) == nil:
+	case errors.Is(err, context.Canceled) && failure.Of(err) == nil:
 		return f.lease.ForgetFinalization(ctx)
 	}
 	failure := toFailure(err)

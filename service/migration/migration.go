@@ -14,8 +14,9 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/cloudfoundry"
-	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/preflight"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/progress"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/state"
 )
 
@@ -41,7 +42,7 @@ type Failure struct {
 type Replication struct {
 	Status     string
 	Failure    *Failure // of FAILED
-	Progress   *engine.Progress
+	Progress   *progress.Progress
 	StartedAt  *time.Time
 	FinishedAt *time.Time
 }
@@ -50,7 +51,7 @@ type Replication struct {
 type Finalization struct {
 	Status     string
 	Failure    *Failure // of FAILED
-	Progress   *engine.FinalizationProgress
+	Progress   *progress.FinalizationProgress
 	StartedAt  *time.Time
 	FinishedAt *time.Time
 }
@@ -82,7 +83,7 @@ type Access interface {
 
 // Preflight checks two databases.
 type Preflight interface {
-	Preflight(ctx context.Context, source, target engine.Database) (preflight.Report, error)
+	Preflight(ctx context.Context, source, target database.Database) (preflight.Report, error)
 }
 
 // Queue adds the job that drives a migration, in the transaction that gives it its reason.
@@ -113,7 +114,7 @@ func NewService(access Access, check Preflight, store *state.Store, queue Queue,
 
 // credentials are what is sealed in a row.
 type credentials struct {
-	Source, Target engine.Database
+	Source, Target database.Database
 }
 
 // PreflightCheck checks both databases.
@@ -185,7 +186,7 @@ func (s *Service) Replication(ctx context.Context, token string, names cloudfoun
 	if r.Failure, err = decode[Failure](m.ReplicationFailure); err != nil {
 		return nil, err
 	}
-	r.Progress, err = decode[engine.Progress](m.ReplicationProgress)
+	r.Progress, err = decode[progress.Progress](m.ReplicationProgress)
 	return r, err
 }
 
@@ -206,7 +207,7 @@ func (s *Service) Finalization(ctx context.Context, token string, names cloudfou
 	if f.Failure, err = decode[Failure](m.FinalizationFailure); err != nil {
 		return nil, err
 	}
-	f.Progress, err = decode[engine.FinalizationProgress](m.FinalizationProgress)
+	f.Progress, err = decode[progress.FinalizationProgress](m.FinalizationProgress)
 	return f, err
 }
 

@@ -16,8 +16,10 @@ import (
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/cloudfoundry"
-	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/failure"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/preflight"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/progress"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/migration"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/state"
 )
@@ -35,7 +37,7 @@ func TestMain(m *testing.M) { os.Exit(postgres.Main(m)) }
 var names = cloudfoundry.Names{Org: "acme", Space: "dev", SourceInstance: "db-old", SourceKey: "k1", TargetInstance: "db-new", TargetKey: "k2"}
 
 func accessOf(source, target string) cloudfoundry.Access {
-	database := engine.Database{Host: "h", Port: 1, Name: "d", User: "u", Password: password}
+	database := database.Database{Host: "h", Port: 1, Name: "d", User: "u", Password: password}
 	return cloudfoundry.Access{SourceGUID: source, TargetGUID: target, Source: database, Target: database}
 }
 
@@ -212,7 +214,7 @@ func TestAWholeMigration(t *testing.T) {
 	if err != nil || source.Password != password {
 		t.Errorf("the engine gets no credentials: %v", err)
 	}
-	r.set(func(p *engine.Progress) { p.BytesCopied = 7 })
+	r.set(func(p *progress.Progress) { p.BytesCopied = 7 })
 	h.replicationIs(migration.Running)
 	h.eventually("the progress is shown", soon, func() bool {
 		shown, err := h.Replication(ctx, token, names)
@@ -310,10 +312,10 @@ func TestAFailedFinalizationCanBeTriedAgain(t *testing.T) {
 	r := h.begin()
 	f := h.finalize(r)
 	// A failure may have been caused by something that was cancelled; nobody cancelled the finalization.
-	f.answer <- &engine.Failure{Code: engine.CodeFenceRefused, Message: "a session holds a table", Hint: "end it", Err: context.Canceled}
+	f.answer <- &failure.Failure{Code: failure.FenceRefused, Message: "a session holds a table", Hint: "end it", Err: context.Canceled}
 	h.finalizationIs(migration.Failed)
 	shown, err := h.Finalization(t.Context(), token, names)
-	if err != nil || shown.Failure == nil || *shown.Failure != (migration.Failure{Code: engine.CodeFenceRefused, Message: "a session holds a table", Hint: "end it"}) {
+	if err != nil || shown.Failure == nil || *shown.Failure != (migration.Failure{Code: string(failure.FenceRefused), Message: "a session holds a table", Hint: "end it"}) {
 		t.Errorf("%+v, %v", shown, err)
 	}
 	h.replicationIs(migration.InSync)
@@ -332,7 +334,7 @@ func TestAFailedFinalizationCanBeDeleted(t *testing.T) {
 	h := newHouse(t)
 	h.work("a")
 	r := h.begin()
-	h.finalize(r).answer <- &engine.Failure{Code: engine.CodeTimeout, Message: "too long"}
+	h.finalize(r).answer <- &failure.Failure{Code: failure.Timeout, Message: "too long"}
 	h.finalizationIs(migration.Failed)
 	h.must(h.DeleteFinalization(t.Context(), token, names))
 	h.eventually("the finalization is gone", soon, func() bool {
@@ -349,13 +351,13 @@ func TestALargeProgressIsStoredSeldom(t *testing.T) {
 	h.work("a")
 	r := h.begin()
 	h.finalize(r)
-	r.set(func(p *engine.Progress) { p.Warnings = []string{strings.Repeat("x", 2<<20)} })
+	r.set(func(p *progress.Progress) { p.Warnings = []string{strings.Repeat("x", 2<<20)} })
 	r.mu.Lock()
-	r.steps.Steps = []engine.Step{{Name: strings.Repeat("x", 2<<20)}}
+	r.steps.Steps = []progress.Step{{Name: strings.Repeat("x", 2<<20)}}
 	r.mu.Unlock()
 	replication, finalization := map[int64]bool{}, map[float64]bool{}
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-		r.set(func(p *engine.Progress) { p.BytesCopied++ })
+		r.set(func(p *progress.Progress) { p.BytesCopied++ })
 		r.mu.Lock()
 		r.steps.FencedSeconds++
 		r.mu.Unlock()
@@ -426,7 +428,7 @@ func TestARemovalIsTriedUntilItSucceeds(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	h.work("a")
-	h.begin().end <- &engine.Failure{Code: engine.CodeSlotLost, Message: "gone"}
+	h.begin().end <- &failure.Failure{Code: failure.SlotLost, Message: "gone"}
 	h.replicationIs(migration.Failed)
 	h.must(h.DeleteReplication(t.Context(), token, names, false))
 	receive(t, h.engine.removals, soon).answer <- errors.New("the source cannot be reached")
@@ -447,7 +449,7 @@ func TestFailuresOfTheEngine(t *testing.T) {
 		err  error
 		want migration.Failure
 	}{
-		"known":   {fmt.Errorf("copying: %w", &engine.Failure{Code: "X", Message: "m", Hint: "h"}), migration.Failure{Code: "X", Message: "m", Hint: "h"}},
+		"known":   {fmt.Errorf("copying: %w", &failure.Failure{Code: "X", Message: "m", Hint: "h"}), migration.Failure{Code: "X", Message: "m", Hint: "h"}},
 		"unknown": {errors.New("password=" + password), migration.Failure{Code: "INTERNAL"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -476,7 +478,7 @@ func TestAFailedReplicationFailsItsFinalization(t *testing.T) {
 		r.inSync()
 		h.replicationIs(migration.InSync)
 		h.must(h.CreateFinalization(t.Context(), token, names))
-		r.end <- &engine.Failure{Code: engine.CodeSlotLost, Message: "gone"}
+		r.end <- &failure.Failure{Code: failure.SlotLost, Message: "gone"}
 		h.replicationIs(migration.Failed)
 		if f, err := h.Finalization(t.Context(), token, names); err != nil || f.Status != migration.Failed || f.Failure == nil {
 			t.Errorf("%+v, %v", f, err)

@@ -12,6 +12,9 @@ import (
 	"github.com/riverqueue/river"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/failure"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/progress"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/state"
 )
 
@@ -24,9 +27,9 @@ type Engine interface {
 // Runner is one running migration; *engine.Replication is one.
 type Runner interface {
 	Run(ctx context.Context) error
-	Progress() engine.Progress
+	Progress() progress.Progress
 	Finalize(ctx context.Context, opened func(context.Context) error) error
-	FinalizationProgress() engine.FinalizationProgress
+	FinalizationProgress() progress.FinalizationProgress
 }
 
 // worker does the jobs. A job drives one migration until it ends, is removed, or the lease goes to somebody else.
@@ -163,7 +166,7 @@ func (d *drive) migration(opened bool) engine.Migration {
 	return engine.Migration{ID: d.id, Epoch: d.epoch, Databases: d.databases, Opened: opened}
 }
 
-func (d *drive) databases(ctx context.Context) (source, target engine.Database, err error) {
+func (d *drive) databases(ctx context.Context) (source, target database.Database, err error) {
 	text, err := d.store.Credentials(ctx, d.id)
 	if err != nil {
 		return source, target, err
@@ -402,8 +405,8 @@ func (d *drive) event(ctx context.Context, event string, detail ...string) {
 
 // toFailure gives an error's texts for the user.
 func toFailure(err error) *Failure {
-	if f := engine.AsFailure(err); f != nil {
-		return &Failure{Code: f.Code, Message: f.Message, Hint: f.Hint, Untouched: f.Untouched}
+	if f := failure.Of(err); f != nil {
+		return &Failure{Code: string(f.Code), Message: f.Message, Hint: f.Hint, Untouched: f.Untouched}
 	}
 	return &Failure{Code: "INTERNAL", Message: "The service met an error that it does not know", Hint: "Ask the operator of the service to look into its log."}
 }

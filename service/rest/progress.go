@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/api"
-	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/progress"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/migration"
 )
 
@@ -40,7 +40,7 @@ func (s *server) replicationProgress(w http.ResponseWriter, r *http.Request, c c
 func replicationProgress(r *migration.Replication, after string, limit int) api.ReplicationProgress {
 	p := r.Progress
 	if p == nil {
-		p = &engine.Progress{Phase: "waiting"}
+		p = &progress.Progress{Phase: "waiting"}
 	}
 	answer := api.ReplicationProgress{
 		Status: api.ReplicationStatus(r.Status), Phase: string(p.Phase), Error: failure(r.Failure),
@@ -58,7 +58,7 @@ func replicationProgress(r *migration.Replication, after string, limit int) api.
 	case migration.Failed:
 		answer.Phase = "failed"
 	case migration.Completed:
-		answer.Phase = string(engine.PhaseCompleted)
+		answer.Phase = string(progress.Completed)
 	}
 	last := ""
 	for _, t := range p.Tables {
@@ -89,7 +89,7 @@ func (s *server) finalizationProgress(w http.ResponseWriter, r *http.Request, c 
 	}
 	p := f.Progress
 	if p == nil {
-		p = &engine.FinalizationProgress{}
+		p = &progress.FinalizationProgress{}
 	}
 	answer := api.FinalizationProgress{
 		Status: api.FinalizationStatus(f.Status), Error: failure(f.Failure), StartedAt: utc(f.StartedAt), FinishedAt: utc(f.FinishedAt),

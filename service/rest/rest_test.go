@@ -16,8 +16,8 @@ import (
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/api"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/cloudfoundry"
-	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/preflight"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/progress"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/migration"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/rest"
 )
@@ -419,13 +419,13 @@ func TestProgress(t *testing.T) {
 	s := &scripted{replication: migration.Replication{
 		Status: migration.Failed, Failure: &migration.Failure{Code: "SLOT_LOST", Message: "gone", Hint: "again"},
 		StartedAt: &at, FinishedAt: &at,
-		Progress: &engine.Progress{
-			Phase: engine.PhaseCopying, Method: "logical", MethodReason: "it can", BytesCopied: 5, BytesTotal: 10, RowsCopied: 1, RowsTotal: 2,
+		Progress: &progress.Progress{
+			Phase: progress.Copying, Method: "logical", MethodReason: "it can", BytesCopied: 5, BytesTotal: 10, RowsCopied: 1, RowsTotal: 2,
 			BytesPerSecond: 3, EstimatedEnd: &at, LagBytes: &lag, LagSeconds: &seconds, TransactionsApplied: 4, Warnings: []string{"odd"},
-			Tables: []engine.TableProgress{
-				{Schema: "a", Name: "x", Phase: engine.TableCopying, Validation: engine.NotValidated},
-				{Schema: "a", Name: "x y", Phase: engine.TablePending, Validation: engine.NotValidated},
-				{Schema: "a b", Name: "c", Phase: engine.TableDeferred, Validation: engine.Validated, Inserts: 1, Updates: 2, Deletes: 3},
+			Tables: []progress.TableProgress{
+				{Schema: "a", Name: "x", Phase: progress.TableCopying, Validation: progress.NotValidated},
+				{Schema: "a", Name: "x y", Phase: progress.TablePending, Validation: progress.NotValidated},
+				{Schema: "a b", Name: "c", Phase: progress.TableDeferred, Validation: progress.Validated, Inserts: 1, Updates: 2, Deletes: 3},
 			},
 		},
 	}}
@@ -496,9 +496,9 @@ func TestProgressOfTheFinalization(t *testing.T) {
 	at, seconds := time.Now(), 2.5
 	handler, _ := newHandler(&scripted{finalization: migration.Finalization{
 		Status: migration.Running, StartedAt: &at,
-		Progress: &engine.FinalizationProgress{
-			Steps: []engine.Step{{Name: "fence", StartedAt: at, Seconds: &seconds}, {Name: "drain", StartedAt: at}}, FencedSeconds: 3,
-			Verification: []engine.TableVerification{{Schema: "a", Name: "x", Validation: engine.Mismatched, SourceRows: 1, TargetRows: 2, SourceHash: "h", TargetHash: "i"}},
+		Progress: &progress.FinalizationProgress{
+			Steps: []progress.Step{{Name: "fence", StartedAt: at, Seconds: &seconds}, {Name: "drain", StartedAt: at}}, FencedSeconds: 3,
+			Verification: []progress.TableVerification{{Schema: "a", Name: "x", Validation: progress.Mismatched, SourceRows: 1, TargetRows: 2, SourceHash: "h", TargetHash: "i"}},
 		},
 	}})
 	answer := request{method: "GET", path: "/v1/finalization/progress"}.send(t, handler)

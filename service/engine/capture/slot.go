@@ -9,6 +9,8 @@ import (
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
 )
 
 // Point is where a slot begins: a snapshot that shows exactly the transactions that commit before LSN.
@@ -55,7 +57,7 @@ const (
 // DropSlot drops the migration's slot, by its exact name, after ending the session that reads it. No slot is no error. It
 // asks by the replication protocol and not by pg_drop_replication_slot: that function wants the REPLICATION attribute of the
 // current role, which a login that is set to an owner role does not have.
-func (s Source) DropSlot(ctx context.Context, connect func(context.Context) (*pgconn.PgConn, error)) error {
+func (s Source) DropSlot(ctx context.Context, connect database.DialReplication) error {
 	exists, err := s.EndSlotSession(ctx)
 	if err != nil || !exists {
 		return err

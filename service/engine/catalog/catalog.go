@@ -120,6 +120,15 @@ func Tables(ctx context.Context, q Querier) ([]Table, error) {
 	return tables, nil
 }
 
+// TablesNow is Tables under a snapshot of its own.
+func TablesNow(ctx context.Context, conn *pgx.Conn) (tables []Table, err error) {
+	err = pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		tables, err = Tables(ctx, tx)
+		return err
+	})
+	return tables, err
+}
+
 func readColumns(ctx context.Context, q Querier, byOID map[uint32]*Table) error {
 	rows, err := q.Query(ctx, columnsSQL)
 	if err != nil {

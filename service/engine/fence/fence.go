@@ -13,12 +13,14 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
 )
 
 // Fence is one migration's fence on the source. It is not safe for concurrent use.
 type Fence struct {
 	Schema string // of our records on the source
-	Dial   func(context.Context) (*pgx.Conn, error)
+	Dial   database.Dial
 	locker *pgx.Conn // in the transaction that holds the locks; nil without
 	held   []string  // the tables that are locked
 }
@@ -102,7 +104,7 @@ func (f *Fence) ReadOnly(ctx context.Context, conn *pgx.Conn) (warning string, e
 			if _, err := tx.Exec(ctx, f.in(recordReadOnlySQL)); err != nil {
 				return err
 			}
-			_, err := tx.Exec(ctx, "ALTER DATABASE "+database(conn)+" SET default_transaction_read_only = on")
+			_, err := tx.Exec(ctx, "ALTER DATABASE "+databaseName(conn)+" SET default_transaction_read_only = on")
 			return err
 		})
 		if err != nil {
@@ -131,7 +133,7 @@ func asLogin(ctx context.Context, conn *pgx.Conn, do func(pgx.Tx) error) error {
 	})
 }
 
-func database(conn *pgx.Conn) string { return pgx.Identifier{conn.Config().Database}.Sanitize() }
+func databaseName(conn *pgx.Conn) string { return pgx.Identifier{conn.Config().Database}.Sanitize() }
 
 const (
 	lockTimeout        = "2s"
@@ -379,13 +381,13 @@ func (f *Fence) restoreSetting(ctx context.Context, conn *pgx.Conn) error {
 		case err != nil:
 			return err
 		}
-		statement := "ALTER DATABASE " + database(conn) + " RESET default_transaction_read_only"
+		statement := "ALTER DATABASE " + databaseName(conn) + " RESET default_transaction_read_only"
 		if old != nil {
 			value := "off"
 			if *old == "on" || *old == "true" || *old == "1" {
 				value = "on"
 			}
-			statement = "ALTER DATABASE " + database(conn) + " SET default_transaction_read_only = " + value
+			statement = "ALTER DATABASE " + databaseName(conn) + " SET default_transaction_read_only = " + value
 		}
 		if _, err := tx.Exec(ctx, statement); err != nil {
 			return err

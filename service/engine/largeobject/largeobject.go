@@ -10,14 +10,13 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
-)
 
-// Dial opens an ordinary session.
-type Dial func(context.Context) (*pgx.Conn, error)
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
+)
 
 // Sides are the two databases. It is safe for concurrent use.
 type Sides struct {
-	Source, Target Dial
+	Source, Target database.Dial
 	// CheckEpoch fails, within a transaction on the target, if another worker has taken over.
 	CheckEpoch func(context.Context, pgx.Tx) error
 	// Workers is how many ranges of objects are worked on at once.

@@ -7,6 +7,7 @@ import (
 	_ "embed" // for the tables
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
@@ -29,7 +30,15 @@ const (
 	StageCopying Stage = "copying" // the schema is there; each table says whether it is copied
 	StageStream  Stage = "stream"  // all tables and indexes are there
 	StageOpened  Stage = "opened"  // the point of no return is passed: the target is the truth
+	StageDone    Stage = "done"    // nothing is left to do; the ledger, which goes with it, never says so
 )
+
+// StageError says that the ledger does not go from one stage to another, or does not stand where the caller thinks.
+type StageError struct{ From, To Stage }
+
+func (e *StageError) Error() string {
+	return fmt.Sprintf("the ledger on the target cannot go from stage %q to %q", e.From, e.To)
+}
 
 // Method is how a migration carries the changes that come after its first snapshot. It is decided once.
 type Method string
@@ -57,6 +66,8 @@ type DB interface {
 type Ledger struct {
 	Migration string
 	Epoch     int64
+	// Next says which stages may follow each; no other step is recorded.
+	Next map[Stage][]Stage
 }
 
 // Progress is the ledger's first row.
@@ -135,6 +146,9 @@ type Start struct {
 
 // Create makes the ledger, in the transaction that also stores the entries of the schema copy. The tables are all pending.
 func (l Ledger) Create(ctx context.Context, tx pgx.Tx, start Start) error {
+	if !slices.Contains(l.Next[StageNone], StageSchema) {
+		return &StageError{From: StageNone, To: StageSchema}
+	}
 	if _, err := tx.Exec(ctx, createSQL, pgx.QueryExecModeSimpleProtocol); err != nil {
 		return fmt.Errorf("creating the ledger on the target: %w", err)
 	}
@@ -281,16 +295,23 @@ func (l Ledger) CheckEpoch(ctx context.Context, tx DB) error {
 	return nil
 }
 
-// SetStage records the stage.
-func (l Ledger) SetStage(ctx context.Context, tx DB, stage Stage) error {
-	tag, err := tx.Exec(ctx, `UPDATE _pgmig.progress SET stage = $3 WHERE migration = $1 AND epoch = $2`, l.Migration, l.Epoch, string(stage))
+// SetStage records that the migration has gone from one stage to the next. Errors: *StageError, ErrTakenOver.
+func (l Ledger) SetStage(ctx context.Context, tx DB, from, to Stage) error {
+	if !slices.Contains(l.Next[from], to) {
+		return &StageError{From: from, To: to}
+	}
+	const sql = `UPDATE _pgmig.progress SET stage = $4 WHERE migration = $1 AND epoch = $2 AND stage = $3`
+	tag, err := tx.Exec(ctx, sql, l.Migration, l.Epoch, string(from), string(to))
 	if err != nil {
-		return fmt.Errorf("recording stage %q in the ledger: %w", stage, err)
+		return fmt.Errorf("recording stage %q in the ledger: %w", to, err)
 	}
-	if tag.RowsAffected() != 1 {
-		return ErrTakenOver
+	if tag.RowsAffected() == 1 {
+		return nil
 	}
-	return nil
+	if err := l.CheckEpoch(ctx, tx); err != nil {
+		return err
+	}
+	return &StageError{From: from, To: to}
 }
 
 // Drop removes the ledger.

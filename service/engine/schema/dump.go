@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
 )
 
 // Tools are the paths of the two programs, of the same version, 18 or newer.
@@ -27,8 +29,8 @@ type Connection []string
 // ErrLockTableFull says that pg_dump, which locks all tables at once, found no room for that on the source.
 var ErrLockTableFull = errors.New("pg_dump cannot lock all tables")
 
-// LockTableSetting is the setting of a server that a server without room for another lock names.
-const LockTableSetting = "max_locks_per_transaction"
+// ErrDeadlock says that pg_dump, which locks all tables at once, met a session that locks them in another order.
+var ErrDeadlock = errors.New("pg_dump met a deadlock")
 
 // Entry is one entry of the dump: an object with the statements that create it.
 type Entry struct {
@@ -210,8 +212,12 @@ func (t Tools) run(ctx context.Context, connection Connection, program string, a
 		}
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {
-			if strings.Contains(string(errs.text), LockTableSetting) {
+			// It gives no SQLSTATE, only the server's words. The name of a setting is the same in every language.
+			switch said := string(errs.text); {
+			case strings.Contains(said, database.LockTableSetting):
 				return nil, ErrLockTableFull
+			case strings.Contains(said, "deadlock detected"):
+				return nil, fmt.Errorf("%w: %s", ErrDeadlock, errs.lastLines())
 			}
 			return nil, fmt.Errorf("%s: %s", filepath.Base(program), errs.lastLines())
 		}

@@ -8,10 +8,9 @@ import (
 
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
-)
 
-// Dial opens an ordinary session.
-type Dial func(context.Context) (*pgx.Conn, error)
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
+)
 
 // Keeper keeps a snapshot alive on a session of its own, so that it outlives the replication connection it came from.
 type Keeper struct {
@@ -26,7 +25,7 @@ const (
 )
 
 // Keep imports the snapshot on a new session and exports it again from there. Close ends it.
-func Keep(ctx context.Context, source Dial, name string, lsn pglogrepl.LSN) (*Keeper, error) {
+func Keep(ctx context.Context, source database.Dial, name string, lsn pglogrepl.LSN) (*Keeper, error) {
 	conn, err := source(ctx)
 	if err != nil {
 		return nil, err
@@ -63,7 +62,7 @@ func (k *Keeper) Conn() *pgx.Conn { return k.conn }
 func (k *Keeper) Close(ctx context.Context) { _ = k.conn.Close(context.WithoutCancel(ctx)) }
 
 // Dialer makes of dial one that opens sessions inside of the snapshot.
-func (k *Keeper) Dialer(dial Dial) func(context.Context) (*pgx.Conn, error) {
+func (k *Keeper) Dialer(dial database.Dial) database.Dial {
 	return func(ctx context.Context) (*pgx.Conn, error) {
 		conn, err := dial(ctx)
 		if err != nil {

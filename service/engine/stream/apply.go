@@ -83,6 +83,16 @@ func (e *SchemaChangedError) Error() string {
 // ErrNotAdvanced says that the ledger's row was not what this worker left: the transaction was rolled back.
 var ErrNotAdvanced = errors.New("the ledger on the target was changed by another session")
 
+// ErrSourceEnded says that the source ended the stream, as a server does that is shut down.
+var ErrSourceEnded = errors.New("the source ended the stream")
+
+// TargetError says that the target could not apply changes for a reason that is not in them.
+type TargetError struct{ Err error }
+
+func (e *TargetError) Error() string { return "applying changes to the target: " + e.Err.Error() }
+
+func (e *TargetError) Unwrap() error { return e.Err }
+
 // Apply applies one slot to one target. Its fields are set before Run; the methods other than Run are safe for
 // concurrent use.
 type Apply struct {

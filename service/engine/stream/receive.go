@@ -200,7 +200,7 @@ func (r *receiver) message() (*change, error) {
 	case 'E':
 		return nil, errorResponse(body)
 	case 'c': // CopyDone
-		return nil, errors.New("the source ended the stream")
+		return nil, ErrSourceEnded
 	default: // notices and parameters
 		return nil, nil
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
 )
 
 const (
@@ -260,12 +262,8 @@ func (e expectation) check(tag pgconn.CommandTag) error {
 // refused makes a RefusedError of what the target itself said about the change; a broken connection or a shut-down is left
 // to the caller, who tries again.
 func (e expectation) refused(err *pgconn.PgError) error {
-	if e.table != "" && len(err.Code) == 5 {
-		switch err.Code[:2] {
-		case "08", "40", "53", "57", "58": // connection, rolled back, out of resources, operator, system
-		default:
-			return &RefusedError{OID: e.oid, Table: e.table, Operation: e.operation, Err: err}
-		}
+	if e.table != "" && len(err.Code) == 5 && !database.OfServer(err.Code) {
+		return &RefusedError{OID: e.oid, Table: e.table, Operation: e.operation, Err: err}
 	}
-	return fmt.Errorf("applying changes to the target: %w", err)
+	return &TargetError{Err: err}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/catalog"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/snapshot"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/verify"
 )
@@ -16,7 +17,7 @@ import (
 func TestATableThatIsTruncatedAfterTheSnapshot(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	open := func(dial snapshot.Dial, sql string) *pgx.Conn {
+	open := func(dial database.Dial, sql string) *pgx.Conn {
 		conn, err := dial(ctx)
 		if err == nil {
 			t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(ctx)) })
@@ -27,7 +28,7 @@ func TestATableThatIsTruncatedAfterTheSnapshot(t *testing.T) {
 		}
 		return conn
 	}
-	side := func(major int, after string) (*snapshot.Keeper, verify.Dial) {
+	side := func(major int, after string) (*snapshot.Keeper, database.Dial) {
 		login := postgres.ForTest(t, major).NewDatabase(t, false)
 		dial := func(ctx context.Context) (*pgx.Conn, error) { return pgx.Connect(ctx, login.URL()) }
 		open(dial, `CREATE TABLE emptied (id int PRIMARY KEY); INSERT INTO emptied VALUES (1); CREATE TABLE kept (id int PRIMARY KEY); INSERT INTO kept VALUES (1)`)

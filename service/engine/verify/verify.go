@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/catalog"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/snapshot"
 )
 
@@ -66,9 +67,6 @@ func (s Sides) Prepare(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// Dial opens an ordinary session.
-type Dial func(context.Context) (*pgx.Conn, error)
-
 // Result is the comparison of one table.
 type Result struct {
 	Table          catalog.Table
@@ -95,7 +93,7 @@ func (r Result) Describe() string {
 
 // Compare reads tables on both sides, workers tables at once, and reports each, one after the other. The sides must stand
 // still, or source and target must give sessions that see one snapshot each.
-func (s Sides) Compare(ctx context.Context, source, target Dial, tables []catalog.Table, workers int, report func(Result)) error {
+func (s Sides) Compare(ctx context.Context, source, target database.Dial, tables []catalog.Table, workers int, report func(Result)) error {
 	queue := make(chan catalog.Table, len(tables))
 	for _, t := range tables {
 		queue <- t
@@ -119,7 +117,7 @@ func (s Sides) Compare(ctx context.Context, source, target Dial, tables []catalo
 	return err
 }
 
-func (s Sides) compareQueue(ctx context.Context, source, target Dial, queue <-chan catalog.Table, results chan<- Result) error {
+func (s Sides) compareQueue(ctx context.Context, source, target database.Dial, queue <-chan catalog.Table, results chan<- Result) error {
 	from, err := s.open(ctx, source)
 	if err != nil {
 		return err
@@ -175,7 +173,7 @@ func rewritten(ctx context.Context, source, target *pgx.Conn, t catalog.Table) (
 	return left || right, err
 }
 
-func (s Sides) open(ctx context.Context, dial Dial) (*pgx.Conn, error) {
+func (s Sides) open(ctx context.Context, dial database.Dial) (*pgx.Conn, error) {
 	conn, err := dial(ctx)
 	if err != nil {
 		return nil, err

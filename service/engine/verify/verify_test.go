@@ -10,6 +10,7 @@ import (
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/catalog"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/verify"
 )
 
@@ -43,7 +44,7 @@ const secret = "hunter2"
 func TestDifferencesAreNamedByTheirKeys(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	dial := func(major int, sql string) verify.Dial {
+	dial := func(major int, sql string) database.Dial {
 		login := postgres.ForTest(t, major).NewDatabase(t, false)
 		dial := func(ctx context.Context) (*pgx.Conn, error) { return pgx.Connect(ctx, login.URL()) }
 		conn, err := dial(ctx)

@@ -1,0 +1,111 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/failure"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/job"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/ledger"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/progress"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/trust"
+)
+
+const (
+	retryPauseMax = 15 * time.Second
+
+	// A lock table that is too small stays so until its server is started anew; others may fill one for a moment. So many
+	// attempts may find it full, with so much time in between, unless the one before was long ago.
+	noRoomTries  = 4
+	noRoomPause  = 5 * time.Second
+	noRoomMemory = time.Hour
+)
+
+// errNotFinalized says that a finalization for which the stream was stopped has failed.
+var errNotFinalized = errors.New("the finalization failed")
+
+// Run prepares (preflight check included), copies and then applies changes until
+//   - ctx ends: it gives ctx's error, and another Run with a higher epoch goes on from there;
+//   - the migration is finalized: nil;
+//   - it cannot go on: a *failure.Failure. The source stays usable.
+//
+// Lost connections and restarted servers are survived.
+func (r *Replication) Run(ctx context.Context) error {
+	defer close(r.ended)
+	pause := job.RetryPause
+	healthy := time.Now()
+	var noRoom roomTries
+	for {
+		err := r.attempt(ctx, &healthy)
+		switch {
+		case err == nil:
+			r.job.Enter(progress.Completed)
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, errNotFinalized), errors.Is(err, trust.ErrCopyAgain):
+			continue
+		}
+		failed := r.classify(err)
+		full := failed != nil && failed.Code == failure.LockTableFull && noRoom.another()
+		if failed != nil && !full {
+			r.job.Log.Error("replication failed", "code", failed.Code, "error", err)
+			return failed
+		}
+		if time.Since(healthy) > r.job.Settings.GiveUpAfter {
+			return unreachable(err)
+		}
+		if time.Since(healthy) < retryPauseMax {
+			pause = job.RetryPause
+		}
+		if full {
+			pause = noRoomPause
+		}
+		r.job.Log.Warn("replication interrupted, trying again", "error", err, "pause", pause.String())
+		r.job.Progress.Warn("Interrupted at " + time.Now().UTC().Format(time.TimeOnly) + " UTC and tried again: " + failure.Brief(err))
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		pause = min(2*pause, retryPauseMax)
+	}
+}
+
+// attempt takes the migration from the stage that the ledger says through the next ones, until it is done or something ends the
+// attempt. healthy is set whenever both databases were reached.
+func (r *Replication) attempt(ctx context.Context, healthy *time.Time) error {
+	a, stage, err := r.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer a.close(ctx)
+	*healthy = time.Now()
+	for stage != ledger.StageDone {
+		s := stages[stage]
+		r.job.Reached(stagePoint(stage))
+		r.job.Enter(s.phase)
+		stage, err = s.do(a, ctx)
+		*healthy = time.Now() // a copy of hours that breaks off is tried again
+		if err != nil {
+			return trust.CopyAgain(ctx, r.job, a.sides.Target.Conn, err)
+		}
+	}
+	return nil
+}
+
+// roomTries counts the attempts that a full lock table has ended.
+type roomTries struct {
+	count  int
+	newest time.Time
+}
+
+// another counts one more and says whether it is to be tried again.
+func (t *roomTries) another() bool {
+	if time.Since(t.newest) > noRoomMemory {
+		t.count = 0
+	}
+	t.count, t.newest = t.count+1, time.Now()
+	return t.count < noRoomTries
+}
