@@ -21,7 +21,7 @@ type finalizing struct {
 // follow does what the row says: begin, or give up.
 func (f *finalizing) follow(ctx context.Context, m *state.Migration) {
 	status := Status(m.FinalizationStatus)
-	if status == None || f.over {
+	if status == None || f.over || m.Opened {
 		return
 	}
 	switch {
@@ -30,7 +30,9 @@ func (f *finalizing) follow(ctx context.Context, m *state.Migration) {
 	case m.FinalizationCancelled:
 		if err := forgetFinalization(ctx, f.lease); err != nil {
 			f.log.Warn("removing a finalization", "error", err)
+			return
 		}
+		m.FinalizationStatus, m.FinalizationCancelled = string(None), false // so that nobody goes on with what was read
 	case f.cancel == nil && status.NeedsWorker() && f.runner.Progress().InSync:
 		f.begin(ctx)
 	}

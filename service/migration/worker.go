@@ -219,7 +219,8 @@ func (d *drive) replicate(ctx context.Context, m *state.Migration) error {
 		m = latest
 		f.follow(ctx, m)
 		if err := d.saveProgress(ctx, r, m); err != nil {
-			if errors.Is(err, state.ErrLeaseLost) {
+			// A row that is not what this worker takes it for needs one that reads it anew.
+			if errors.Is(err, state.ErrLeaseLost) || refused(err) {
 				stop()
 				d.await(ran)
 				return err
