@@ -20,24 +20,26 @@ type finalizing struct {
 
 // follow does what the row says: begin, or give up.
 func (f *finalizing) follow(ctx context.Context, m *state.Migration) {
-	if m.FinalizationStatus == nil || f.over {
+	status := Status(m.FinalizationStatus)
+	if status == None || f.over || m.Opened {
 		return
 	}
-	status := *m.FinalizationStatus
 	switch {
 	case m.FinalizationCancelled && f.cancel != nil:
 		f.cancel()
 	case m.FinalizationCancelled:
-		if err := f.lease.ForgetFinalization(ctx); err != nil {
+		if err := forgetFinalization(ctx, f.lease); err != nil {
 			f.log.Warn("removing a finalization", "error", err)
+			return
 		}
-	case f.cancel == nil && (status == Waiting || status == Running) && f.runner.Progress().InSync:
+		m.FinalizationStatus, m.FinalizationCancelled = string(None), false // so that nobody goes on with what was read
+	case f.cancel == nil && status.NeedsWorker() && f.runner.Progress().InSync:
 		f.begin(ctx)
 	}
 }
 
 func (f *finalizing) begin(ctx context.Context) {
-	if err := f.lease.SaveFinalization(ctx, Running, nil, nil); err != nil {
+	if err := storeFinalization(ctx, f.lease, Running, nil, nil); err != nil {
 		f.log.Warn("beginning a finalization", "error", err)
 		return
 	}
@@ -59,7 +61,7 @@ func (f *finalizing) ended(ctx context.Context, err error) error {
 	case ctx.Err() != nil:
 		return nil
 	case errors.Is(err, context.Canceled) && failure.Of(err) == nil:
-		return f.lease.ForgetFinalization(ctx)
+		return forgetFinalization(ctx, f.lease)
 	}
 	failure := toFailure(err)
 	f.log.Warn("finalization failed", "code", failure.Code, "error", err)

@@ -105,7 +105,8 @@ func (j *Jobs) Run(ctx context.Context, stop time.Duration) error {
 }
 
 func (j *Jobs) takeOrphans(ctx context.Context) error {
-	_, err := j.store.Orphans(ctx, orphanAgain, func(ctx context.Context, tx pgx.Tx, id string) error {
+	unfinished := where(func(r rule) bool { return r.needsWorker })
+	_, err := j.store.Orphans(ctx, unfinished, orphanAgain, func(ctx context.Context, tx pgx.Tx, id string) error {
 		j.log.Info("a migration without a worker is queued again", "migration", id)
 		if j.Taken != nil {
 			j.Taken()

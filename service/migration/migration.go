@@ -20,15 +20,6 @@ import (
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/state"
 )
 
-// The statuses, spelled as in the API.
-const (
-	Waiting   = "WAITING"
-	Running   = "RUNNING"
-	InSync    = "IN-SYNC"
-	Failed    = "FAILED"
-	Completed = "COMPLETED"
-)
-
 // Failure is why something is FAILED, for the user.
 type Failure struct {
 	Code    string `json:"code"`
@@ -40,7 +31,7 @@ type Failure struct {
 
 // Replication is how a replication stands.
 type Replication struct {
-	Status     string
+	Status     Status
 	Failure    *Failure // of FAILED
 	Progress   *progress.Progress
 	StartedAt  *time.Time
@@ -49,7 +40,7 @@ type Replication struct {
 
 // Finalization is how a finalization stands.
 type Finalization struct {
-	Status     string
+	Status     Status
 	Failure    *Failure // of FAILED
 	Progress   *progress.FinalizationProgress
 	StartedAt  *time.Time
@@ -155,7 +146,7 @@ func (s *Service) CreateReplication(ctx context.Context, token string, names clo
 	if err != nil {
 		return fmt.Errorf("storing credentials: %w", err)
 	}
-	m := &state.Migration{ID: id, SourceGUID: access.SourceGUID, TargetGUID: access.TargetGUID, Names: stateNames(names), ReplicationStatus: Waiting}
+	m := &state.Migration{ID: id, SourceGUID: access.SourceGUID, TargetGUID: access.TargetGUID, Names: stateNames(names), ReplicationStatus: string(Waiting)}
 	err = s.store.InTx(ctx, func(tx pgx.Tx) error {
 		if err := s.store.Create(ctx, tx, m, sealed); err != nil {
 			return err
@@ -182,7 +173,7 @@ func (s *Service) Replication(ctx context.Context, token string, names cloudfoun
 	if err != nil {
 		return nil, err
 	}
-	r := &Replication{Status: m.ReplicationStatus, StartedAt: m.StartedAt, FinishedAt: m.FinishedAt}
+	r := &Replication{Status: Status(m.ReplicationStatus), StartedAt: m.StartedAt, FinishedAt: m.FinishedAt}
 	if r.Failure, err = decode[Failure](m.ReplicationFailure); err != nil {
 		return nil, err
 	}
@@ -200,10 +191,10 @@ func (s *Service) Finalization(ctx context.Context, token string, names cloudfou
 	if err != nil {
 		return nil, err
 	}
-	if m.FinalizationStatus == nil {
+	if Status(m.FinalizationStatus) == None {
 		return nil, errNoFinalization
 	}
-	f := &Finalization{Status: *m.FinalizationStatus, StartedAt: m.FinalizationStartedAt, FinishedAt: m.FinalizationFinishedAt}
+	f := &Finalization{Status: Status(m.FinalizationStatus), StartedAt: m.FinalizationStartedAt, FinishedAt: m.FinalizationFinishedAt}
 	if f.Failure, err = decode[Failure](m.FinalizationFailure); err != nil {
 		return nil, err
 	}
@@ -230,12 +221,12 @@ func (s *Service) CreateFinalization(ctx context.Context, token string, names cl
 		switch {
 		case m.RemovalRequested:
 			return &ConflictError{Text: "The replication is being removed"}
-		case m.FinalizationStatus != nil && *m.FinalizationStatus != Failed:
-			return &ConflictError{Text: "A finalization exists already and is " + *m.FinalizationStatus + "; 'cf pg-migrate finalization' shows it"}
-		case m.ReplicationStatus != InSync:
+		case checkFinalization(Status(m.FinalizationStatus), Waiting) != nil:
+			return &ConflictError{Text: "A finalization exists already and is " + m.FinalizationStatus + "; 'cf pg-migrate finalization' shows it"}
+		case !Status(m.ReplicationStatus).finalizable():
 			return &ConflictError{Text: "The replication is " + m.ReplicationStatus + "; a finalization can start when it is IN-SYNC"}
 		}
-		if err := s.store.RequestFinalization(ctx, tx, m.ID, Waiting); err != nil {
+		if err := requestFinalization(ctx, s.store, tx, m.ID); err != nil {
 			return err
 		}
 		return s.store.AddEvent(ctx, tx, m.ID, "finalization requested", "")
@@ -245,17 +236,18 @@ func (s *Service) CreateFinalization(ctx context.Context, token string, names cl
 // DeleteFinalization asks for a finalization to be given up, or removes one that failed.
 func (s *Service) DeleteFinalization(ctx context.Context, token string, names cloudfoundry.Names) error {
 	err := s.change(ctx, token, names, false, func(tx pgx.Tx, m *state.Migration) error {
+		status := Status(m.FinalizationStatus)
 		switch {
-		case m.FinalizationStatus == nil:
+		case status == None:
 			return errNoFinalization
-		case *m.FinalizationStatus == Completed, m.Opened:
+		case checkFinalization(status, None) != nil, m.Opened:
 			return &ConflictError{Text: "The finalization has completed and cannot be undone; 'cf pg-migrate delete-replication' removes what is left of the migration"}
 		}
 		if err := s.store.AddEvent(ctx, tx, m.ID, "finalization cancelled", ""); err != nil {
 			return err
 		}
-		if *m.FinalizationStatus == Failed { // nothing is at work that could be stopped
-			return s.store.DropFinalization(ctx, tx, m.ID)
+		if !status.NeedsWorker() { // nothing is at work that could be stopped
+			return dropFinalization(ctx, s.store, tx, m.ID)
 		}
 		return s.store.CancelFinalization(ctx, tx, m.ID)
 	})
@@ -292,7 +284,8 @@ func (s *Service) refresh(ctx context.Context, m *state.Migration, names cloudfo
 	if err == nil && string(before) == string(now) {
 		return nil
 	}
-	return s.store.SaveCredentials(ctx, m.ID, stateNames(names), now, removal)
+	keep := where(func(r rule) bool { return !r.forgets })
+	return s.store.SaveCredentials(ctx, m.ID, stateNames(names), now, keep, removal)
 }
 
 // change changes the caller's migration while its row is held; removal says that it will need its credentials again.

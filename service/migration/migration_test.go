@@ -144,17 +144,17 @@ func (h *house) eventually(what string, within time.Duration, happened func() bo
 
 const soon = 10 * time.Second
 
-func (h *house) replicationIs(status string) {
+func (h *house) replicationIs(status migration.Status) {
 	h.t.Helper()
-	h.eventually("replication is "+status, soon, func() bool {
+	h.eventually("replication is "+string(status), soon, func() bool {
 		r, err := h.Replication(h.t.Context(), token, names)
 		return err == nil && r.Status == status
 	})
 }
 
-func (h *house) finalizationIs(status string) {
+func (h *house) finalizationIs(status migration.Status) {
 	h.t.Helper()
-	h.eventually("finalization is "+status, soon, func() bool {
+	h.eventually("finalization is "+string(status), soon, func() bool {
 		f, err := h.Finalization(h.t.Context(), token, names)
 		return err == nil && f.Status == status
 	})
@@ -556,7 +556,7 @@ func TestAStoppedInstanceHandsOver(t *testing.T) {
 		t.Errorf("stopping took %s", took)
 	}
 	receive(t, first.finished, time.Second)
-	if m, err := h.store.Get(t.Context(), first.migration.ID); err != nil || m.ReplicationStatus == migration.Failed {
+	if m, err := h.store.Get(t.Context(), first.migration.ID); err != nil || m.ReplicationStatus == string(migration.Failed) {
 		t.Errorf("%+v, %v", m, err)
 	}
 	h.work("b")

@@ -147,7 +147,7 @@ type drive struct {
 
 // run drives the migration as far as it goes.
 func (d *drive) run(ctx context.Context, m *state.Migration) error {
-	if !m.RemovalRequested && m.ReplicationStatus != Failed && m.ReplicationStatus != Completed {
+	if !m.RemovalRequested && Status(m.ReplicationStatus).NeedsWorker() {
 		if err := d.replicate(ctx, m); err != nil {
 			return err
 		}
@@ -222,7 +222,8 @@ func (d *drive) replicate(ctx context.Context, m *state.Migration) error {
 		m = latest
 		f.follow(ctx, m)
 		if err := d.saveProgress(ctx, r, m); err != nil {
-			if errors.Is(err, state.ErrLeaseLost) {
+			// A row that is not what this worker takes it for needs one that reads it anew.
+			if errors.Is(err, state.ErrLeaseLost) || refused(err) {
 				stop()
 				d.await(ran)
 				return err
@@ -246,27 +247,26 @@ func (d *drive) saveProgress(ctx context.Context, r Runner, m *state.Migration) 
 	if p.InSync {
 		status = InSync
 	}
-	if m.ReplicationStatus != status || d.replication.due() {
+	changed := Status(m.ReplicationStatus) != status
+	if changed || d.replication.due() {
 		text, err := json.Marshal(p)
 		if err != nil {
 			return fmt.Errorf("storing the progress of a replication: %w", err)
 		}
-		if m.ReplicationStatus != status || !bytes.Equal(text, d.replication.text) {
-			if err := d.lease.SaveReplication(ctx, status, nil, text); err != nil {
+		if changed || !bytes.Equal(text, d.replication.text) {
+			if err := storeReplication(ctx, d.lease, status, nil, text); err != nil {
 				return err
 			}
 			d.replication = stored{text, time.Now()}
 		}
-		if m.ReplicationStatus != status {
-			d.event(ctx, "replication "+status)
+		if changed {
+			d.event(ctx, "replication "+string(status))
 		}
 	}
-	switch {
-	case m.FinalizationStatus == nil:
-		return nil
-	case *m.FinalizationStatus == Running:
+	switch finalization := Status(m.FinalizationStatus); {
+	case finalization == Running:
 		return d.saveFinalization(ctx, r, Running, nil)
-	case *m.FinalizationStatus == Failed && d.finalization.text != nil:
+	case finalization == Failed && d.finalization.text != nil:
 		return d.amendFinalization(ctx, r)
 	}
 	return nil
@@ -286,10 +286,10 @@ func (d *drive) amendFinalization(ctx context.Context, r Runner) error {
 		return nil
 	}
 	d.finalization = stored{text, time.Now()}
-	return d.lease.AmendFinalization(ctx, text)
+	return d.lease.AmendFinalization(ctx, string(Failed), text)
 }
 
-func (d *drive) saveFinalization(ctx context.Context, r Runner, status string, failure *Failure) error {
+func (d *drive) saveFinalization(ctx context.Context, r Runner, status Status, failure *Failure) error {
 	if status == Running && !d.finalization.due() {
 		return nil
 	}
@@ -301,11 +301,7 @@ func (d *drive) saveFinalization(ctx context.Context, r Runner, status string, f
 		return nil
 	}
 	d.finalization = stored{text, time.Now()}
-	reason, err := encode(failure)
-	if err != nil {
-		return err
-	}
-	return d.lease.SaveFinalization(ctx, status, reason, text)
+	return storeFinalization(ctx, d.lease, status, failure, text)
 }
 
 // ended stores how the engine's Run has ended.
@@ -322,16 +318,13 @@ func (d *drive) ended(ctx context.Context, m *state.Migration, r Runner, f *fina
 	}
 	failure := toFailure(err)
 	d.log.Error("replication failed", "code", failure.Code, "error", err)
-	if m.FinalizationStatus != nil && (*m.FinalizationStatus == Running || *m.FinalizationStatus == Waiting) {
-		if err := d.saveFinalization(ctx, r, Failed, failure); err != nil {
+	if Status(m.FinalizationStatus).NeedsWorker() {
+		// It is refused when the finalization was given up in the meantime.
+		if err := d.saveFinalization(ctx, r, Failed, failure); err != nil && !refused(err) {
 			return err
 		}
 	}
-	reason, jsonErr := encode(failure)
-	if jsonErr != nil {
-		return jsonErr
-	}
-	if err := d.lease.SaveReplication(ctx, Failed, reason, progress); err != nil {
+	if err := storeReplication(ctx, d.lease, Failed, failure, progress); err != nil {
 		return err
 	}
 	d.event(ctx, "replication FAILED", failure.Code+": "+failure.Message)
@@ -344,10 +337,10 @@ func (d *drive) completed(ctx context.Context, r Runner, f *finalizing, progress
 		if err := d.saveFinalization(ctx, r, Completed, nil); err != nil {
 			return err
 		}
-	} else if err := d.lease.SaveFinalization(ctx, Completed, nil, nil); err != nil {
+	} else if err := storeFinalization(ctx, d.lease, Completed, nil, nil); err != nil {
 		return err // an earlier worker did the work and died before it could say so
 	}
-	if err := d.lease.SaveReplication(ctx, Completed, nil, progress); err != nil {
+	if err := storeReplication(ctx, d.lease, Completed, nil, progress); err != nil {
 		return err
 	}
 	d.event(ctx, "migration COMPLETED")
@@ -375,11 +368,7 @@ func (d *drive) remove(ctx context.Context, m *state.Migration) error {
 		}
 		d.log.Warn("the migration could not be removed yet", "error", err)
 		failure := &Failure{Code: "REMOVAL_FAILED", Message: "The migration could not be removed yet: " + err.Error(), Hint: "It is tried again until it succeeds. Check both service instances and both service keys."}
-		reason, err := encode(failure)
-		if err != nil {
-			return err
-		}
-		if err := d.lease.SaveReplication(ctx, Failed, reason, nil); err != nil {
+		if err := storeReplication(ctx, d.lease, Failed, failure, nil); err != nil {
 			return err
 		}
 		select {
@@ -409,15 +398,4 @@ func toFailure(err error) *Failure {
 		return &Failure{Code: string(f.Code), Message: f.Message, Hint: f.Hint, Untouched: f.Untouched}
 	}
 	return &Failure{Code: "INTERNAL", Message: "The service met an error that it does not know", Hint: "Ask the operator of the service to look into its log."}
-}
-
-func encode(f *Failure) ([]byte, error) {
-	if f == nil {
-		return nil, nil
-	}
-	text, err := json.Marshal(f)
-	if err != nil {
-		return nil, fmt.Errorf("storing a failure: %w", err)
-	}
-	return text, nil
 }

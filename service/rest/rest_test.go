@@ -479,7 +479,7 @@ func TestProgress(t *testing.T) {
 func TestProgressOfWhatHasNotBegun(t *testing.T) {
 	t.Parallel()
 	contract := loadContract(t)
-	for status, phase := range map[string]string{migration.Waiting: "waiting", migration.Completed: "completed", migration.Failed: "failed"} {
+	for status, phase := range map[migration.Status]string{migration.Waiting: "waiting", migration.Completed: "completed", migration.Failed: "failed"} {
 		handler, _ := newHandler(&scripted{replication: migration.Replication{Status: status}, finalization: migration.Finalization{Status: status}})
 		answer := request{method: "GET", path: "/v1/replication/progress"}.send(t, handler)
 		contract.check(t, "GET", "/v1/replication/progress", answer)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -48,45 +49,60 @@ func (l *Lease) Release(ctx context.Context) error {
 	return l.update(ctx, "releasing the lease", `lease_until = NULL, lease_owner = NULL, queued_at = now() - interval '1 hour'`)
 }
 
-// SaveReplication stores how the replication stands; failure and progress are JSON, nil for none. A replication that has
-// failed takes the finalization with it that was asked for or at work.
-func (l *Lease) SaveReplication(ctx context.Context, status string, failure, progress []byte) error {
-	return l.update(ctx, "storing the progress of a replication",
-		`replication_status = $4, replication_failure = $5, replication_progress = coalesce($6, replication_progress),
+// held finds the row as long as the lease holds.
+const held = `
+WHERE id = $1 AND lease_owner = $2 AND epoch = $3`
+
+const (
+	heldReplicationSQL  = `SELECT replication_status FROM migrations` + held
+	heldFinalizationSQL = `SELECT coalesce(finalization_status, '') FROM migrations` + held
+)
+
+// SaveReplication stores how the replication stands; failure and progress are JSON, nil for none. Errors: ErrLeaseLost,
+// *StatusError.
+func (l *Lease) SaveReplication(ctx context.Context, change Change, failure, progress []byte) error {
+	const sql = `
+UPDATE migrations
+SET replication_status = $4, replication_failure = $5, replication_progress = coalesce($6, replication_progress),
     started_at = coalesce(started_at, now()),
-    finished_at = CASE WHEN $4 IN ('FAILED', 'COMPLETED') THEN coalesce(finished_at, now()) END,
-    finalization_failure = CASE WHEN $4 = 'FAILED' AND finalization_status IN ('WAITING', 'RUNNING') THEN $5 ELSE finalization_failure END,
-    finalization_finished_at = CASE WHEN $4 = 'FAILED' AND finalization_status IN ('WAITING', 'RUNNING') THEN now() ELSE finalization_finished_at END,
-    finalization_status = CASE WHEN $4 = 'FAILED' AND finalization_status IN ('WAITING', 'RUNNING') THEN 'FAILED' ELSE finalization_status END`,
-		status, failure, progress)
+    finished_at = CASE WHEN $7 THEN coalesce(finished_at, now()) END,
+    finalization_failure = CASE WHEN finalization_status = ANY($8) THEN $5 ELSE finalization_failure END,
+    finalization_finished_at = CASE WHEN finalization_status = ANY($8) THEN now() ELSE finalization_finished_at END,
+    finalization_status = CASE WHEN finalization_status = ANY($8) THEN $4 ELSE finalization_status END` + held + `
+  AND replication_status = ANY($9)`
+	return l.exchange(ctx, "storing the progress of a replication", sql, heldReplicationSQL,
+		change.To, failure, progress, change.Ended, change.Takes, change.From)
 }
 
-// SaveFinalization stores how the finalization stands; failure and progress are JSON, nil for none.
-func (l *Lease) SaveFinalization(ctx context.Context, status string, failure, progress []byte) error {
-	return l.update(ctx, "storing the progress of a finalization",
-		`finalization_status = $4, finalization_failure = $5, finalization_progress = coalesce($6, finalization_progress),
-    finalization_finished_at = CASE WHEN $4 IN ('FAILED', 'COMPLETED') THEN coalesce(finalization_finished_at, now()) END`,
-		status, failure, progress)
-}
-
-// AmendFinalization stores the progress of a finalization that has failed, and nothing when it was removed or another one was
-// asked for since then.
-func (l *Lease) AmendFinalization(ctx context.Context, progress []byte) error {
+// SaveFinalization stores how the finalization stands; failure and progress are JSON, nil for none. Errors: ErrLeaseLost,
+// *StatusError.
+func (l *Lease) SaveFinalization(ctx context.Context, change Change, failure, progress []byte) error {
 	const sql = `
 UPDATE migrations
-SET finalization_progress = $4
-WHERE id = $1 AND lease_owner = $2 AND epoch = $3 AND finalization_status = 'FAILED'`
-	return l.store.exec(ctx, l.store.pool, "storing the progress of a finalization", sql, l.id, l.owner, l.epoch, progress)
+SET finalization_status = $4, finalization_failure = $5, finalization_progress = coalesce($6, finalization_progress),
+    finalization_finished_at = CASE WHEN $7 THEN coalesce(finalization_finished_at, now()) END` + held + `
+  AND coalesce(finalization_status, '') = ANY($8)`
+	return l.exchange(ctx, "storing the progress of a finalization", sql, heldFinalizationSQL,
+		change.To, failure, progress, change.Ended, change.From)
 }
 
-// ForgetFinalization removes a finalization that the user has given up, and none that was asked for since then.
-func (l *Lease) ForgetFinalization(ctx context.Context) error {
-	const sql = `
-UPDATE migrations
-SET finalization_status = NULL, finalization_failure = NULL, finalization_progress = NULL, finalization_cancelled = false,
-    finalization_started_at = NULL, finalization_finished_at = NULL
-WHERE id = $1 AND lease_owner = $2 AND epoch = $3 AND finalization_cancelled`
-	return l.store.exec(ctx, l.store.pool, "removing a finalization", sql, l.id, l.owner, l.epoch)
+// AmendFinalization stores the progress of a finalization with the status given, and nothing when it has another one since
+// then: it was removed, or another one was asked for.
+func (l *Lease) AmendFinalization(ctx context.Context, status string, progress []byte) error {
+	const sql = `UPDATE migrations SET finalization_progress = $4` + held + ` AND finalization_status = $5`
+	return l.store.exec(ctx, l.store.pool, "storing the progress of a finalization", sql, l.id, l.owner, l.epoch, progress, status)
+}
+
+// ForgetFinalization removes a finalization that the user has given up, and none that was asked for since then, if it has one
+// of the statuses given. Errors: ErrLeaseLost, *StatusError.
+func (l *Lease) ForgetFinalization(ctx context.Context, from []string) error {
+	const sql = `UPDATE migrations SET` + noFinalization + held + ` AND finalization_cancelled AND coalesce(finalization_status, '') = ANY($4)`
+	err := l.exchange(ctx, "removing a finalization", sql, heldFinalizationSQL, from)
+	var other *StatusError
+	if errors.As(err, &other) && slices.Contains(from, other.Found) {
+		return nil // it could go, but nobody has given it up
+	}
+	return err
 }
 
 // SaveOpened stores that the target is the truth.
@@ -101,7 +117,7 @@ func (l *Lease) ForgetCredentials(ctx context.Context) error {
 
 // Delete removes the migration.
 func (l *Lease) Delete(ctx context.Context) error {
-	const sql = `DELETE FROM migrations WHERE id = $1 AND lease_owner = $2 AND epoch = $3`
+	const sql = `DELETE FROM migrations` + held
 	tag, err := l.store.pool.Exec(ctx, sql, l.id, l.owner, l.epoch)
 	if err != nil {
 		return fmt.Errorf("deleting migration %s: %w", l.id, err)
@@ -112,8 +128,16 @@ func (l *Lease) Delete(ctx context.Context) error {
 	return nil
 }
 
+func (l *Lease) exchange(ctx context.Context, what, sql, foundSQL string, args ...any) error {
+	err := exchange(ctx, l.store.pool, what+" of migration "+l.id, sql, foundSQL, []any{l.id, l.owner, l.epoch}, args...)
+	if errors.Is(err, ErrNotFound) {
+		return ErrLeaseLost
+	}
+	return err
+}
+
 func (l *Lease) update(ctx context.Context, what, set string, args ...any) error {
-	sql := "UPDATE migrations SET " + set + " WHERE id = $1 AND lease_owner = $2 AND epoch = $3"
+	sql := "UPDATE migrations SET " + set + held
 	tag, err := l.store.pool.Exec(ctx, sql, append([]any{l.id, l.owner, l.epoch}, args...)...)
 	if err != nil {
 		return fmt.Errorf("%s of migration %s: %w", what, l.id, err)
@@ -125,22 +149,23 @@ func (l *Lease) update(ctx context.Context, what, set string, args ...any) error
 }
 
 // Orphans calls queue, in one transaction, for every migration that has work to be done and no worker: the worker died, or
-// its job was lost. A migration is given once in the time again.
-func (s *Store) Orphans(ctx context.Context, again time.Duration, queue func(ctx context.Context, tx pgx.Tx, id string) error) (int, error) {
+// its job was lost. There is work in the statuses given, and while a removal is asked for. A migration is given once in the
+// time again.
+func (s *Store) Orphans(ctx context.Context, statuses []string, again time.Duration, queue func(ctx context.Context, tx pgx.Tx, id string) error) (int, error) {
 	const sql = `
 UPDATE migrations
 SET queued_at = now()
 WHERE id IN (
     SELECT id
     FROM migrations
-    WHERE (removal_requested OR replication_status IN ('WAITING', 'RUNNING', 'IN-SYNC'))
+    WHERE (removal_requested OR replication_status = ANY($2))
       AND (lease_until IS NULL OR lease_until < now())
       AND queued_at < now() - $1::interval
     FOR UPDATE SKIP LOCKED)
 RETURNING id`
 	found := 0
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, sql, again)
+		rows, err := tx.Query(ctx, sql, again, statuses)
 		if err != nil {
 			return err
 		}

@@ -55,7 +55,7 @@ func newStore(t *testing.T) *state.Store {
 
 func create(ctx context.Context, s *state.Store, id, source, target string) error {
 	return s.InTx(ctx, func(tx pgx.Tx) error {
-		return s.Create(ctx, tx, &state.Migration{ID: id, SourceGUID: source, TargetGUID: target, ReplicationStatus: "WAITING"}, []byte(password))
+		return s.Create(ctx, tx, &state.Migration{ID: id, SourceGUID: source, TargetGUID: target, ReplicationStatus: fresh}, []byte(password))
 	})
 }
 
@@ -64,6 +64,21 @@ func mustCreate(t *testing.T, s *state.Store, id string) {
 	if err := create(t.Context(), s, id, "source-"+id, "target-"+id); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Statuses mean nothing to the storage, so the tests have their own words.
+const (
+	fresh = "fresh"
+	busy  = "busy"
+	bad   = "bad"
+	good  = "good"
+)
+
+var anything = []string{"", fresh, busy, bad, good}
+
+// to is a change that may follow anything.
+func to(status string) state.Change {
+	return state.Change{To: status, From: anything, Ended: status == bad || status == good}
 }
 
 func mustLease(t *testing.T, s *state.Store, id, owner string, length time.Duration) *state.Lease {
@@ -120,7 +135,7 @@ func TestCredentialsAreSealedAndKeysRotate(t *testing.T) {
 	if got, err := both.Credentials(t.Context(), "00000001"); err != nil || string(got) != password {
 		t.Errorf("with both keys: %q, %v", got, err)
 	}
-	if err := both.SaveCredentials(t.Context(), "00000001", state.Names{}, []byte("changed"), false); err != nil {
+	if err := both.SaveCredentials(t.Context(), "00000001", state.Names{}, []byte("changed"), []string{fresh}, false); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := first.Credentials(t.Context(), "00000001"); err == nil || strings.Contains(err.Error(), "changed") {
@@ -162,11 +177,11 @@ func TestCredentialsAreForgotten(t *testing.T) {
 		t.Errorf("after they were forgotten: %v", err)
 	}
 	// A call that began before the end, and comes too late, brings nothing back.
-	if _, err := s.Pool().Exec(t.Context(), `UPDATE migrations SET replication_status = 'COMPLETED'`); err != nil {
+	if _, err := s.Pool().Exec(t.Context(), `UPDATE migrations SET replication_status = $1`, good); err != nil {
 		t.Fatal(err)
 	}
 	for _, removal := range []bool{false, true} {
-		if err := s.SaveCredentials(t.Context(), "00000001", state.Names{}, []byte(password), removal); err != nil {
+		if err := s.SaveCredentials(t.Context(), "00000001", state.Names{}, []byte(password), []string{fresh, busy}, removal); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := s.Credentials(t.Context(), "00000001"); errors.Is(err, state.ErrNotFound) == removal {
@@ -276,8 +291,9 @@ func TestLeases(t *testing.T) {
 	}
 	for what, do := range map[string]func() error{
 		"renew":              func() error { return first.Renew(t.Context(), long) },
-		"save replication":   func() error { return first.SaveReplication(t.Context(), "FAILED", nil, nil) },
-		"save finalization":  func() error { return first.SaveFinalization(t.Context(), "COMPLETED", nil, nil) },
+		"save replication":   func() error { return first.SaveReplication(t.Context(), to(bad), nil, nil) },
+		"save finalization":  func() error { return first.SaveFinalization(t.Context(), to(good), nil, nil) },
+		"forget":             func() error { return first.ForgetFinalization(t.Context(), anything) },
 		"save opened":        func() error { return first.SaveOpened(t.Context()) },
 		"forget credentials": func() error { return first.ForgetCredentials(t.Context()) },
 		"release":            func() error { return first.Release(t.Context()) },
@@ -287,7 +303,7 @@ func TestLeases(t *testing.T) {
 			t.Errorf("%s with a lost lease: %v", what, err)
 		}
 	}
-	if m, err := s.Get(t.Context(), "00000001"); err != nil || m.ReplicationStatus != "WAITING" || m.FinalizationStatus != nil || m.Opened {
+	if m, err := s.Get(t.Context(), "00000001"); err != nil || m.ReplicationStatus != fresh || m.FinalizationStatus != "" || m.Opened {
 		t.Errorf("the worker without a lease changed the row: %+v, %v", m, err)
 	}
 	if err := second.Release(t.Context()); err != nil {
@@ -329,14 +345,14 @@ func TestProgressIsKept(t *testing.T) {
 		return m
 	}
 	steps := []func() error{
-		func() error { return lease.SaveReplication(t.Context(), "RUNNING", nil, []byte(`{"n": 1}`)) },
-		func() error { return lease.SaveReplication(t.Context(), "FAILED", []byte(`{"code": "X"}`), nil) },
-		func() error { return lease.SaveReplication(t.Context(), "IN-SYNC", nil, nil) },
+		func() error { return lease.SaveReplication(t.Context(), to(busy), nil, []byte(`{"n": 1}`)) },
+		func() error { return lease.SaveReplication(t.Context(), to(bad), []byte(`{"code": "X"}`), nil) },
+		func() error { return lease.SaveReplication(t.Context(), to(fresh), nil, nil) },
 	}
 	for i, c := range []struct {
 		status, failure, progress string
 		finished                  bool
-	}{{"RUNNING", "", `{"n": 1}`, false}, {"FAILED", `{"code": "X"}`, `{"n": 1}`, true}, {"IN-SYNC", "", `{"n": 1}`, false}} {
+	}{{busy, "", `{"n": 1}`, false}, {bad, `{"code": "X"}`, `{"n": 1}`, true}, {fresh, "", `{"n": 1}`, false}} {
 		if err := steps[i](); err != nil {
 			t.Fatal(err)
 		}
@@ -347,69 +363,73 @@ func TestProgressIsKept(t *testing.T) {
 		}
 	}
 
-	if err := s.InTx(t.Context(), func(tx pgx.Tx) error { return s.RequestFinalization(t.Context(), tx, "00000001", "WAITING") }); err != nil {
+	if err := s.InTx(t.Context(), func(tx pgx.Tx) error { return s.RequestFinalization(t.Context(), tx, "00000001", to(fresh)) }); err != nil {
 		t.Fatal(err)
 	}
-	if err := lease.SaveFinalization(t.Context(), "FAILED", []byte(`{"code": "Y"}`), []byte(`{"n": 2}`)); err != nil {
+	if err := lease.SaveFinalization(t.Context(), to(bad), []byte(`{"code": "Y"}`), []byte(`{"n": 2}`)); err != nil {
 		t.Fatal(err)
 	}
-	if m := get(); *m.FinalizationStatus != "FAILED" || m.FinalizationFinishedAt == nil || string(m.FinalizationProgress) != `{"n": 2}` {
+	if m := get(); m.FinalizationStatus != bad || m.FinalizationFinishedAt == nil || string(m.FinalizationProgress) != `{"n": 2}` {
 		t.Errorf("a failed finalization: %+v", m)
 	}
-	if err := lease.AmendFinalization(t.Context(), []byte(`{"n": 3}`)); err != nil {
+	if err := lease.AmendFinalization(t.Context(), bad, []byte(`{"n": 3}`)); err != nil {
 		t.Fatal(err)
 	}
-	if m := get(); *m.FinalizationStatus != "FAILED" || string(m.FinalizationFailure) != `{"code": "Y"}` || string(m.FinalizationProgress) != `{"n": 3}` {
+	if m := get(); m.FinalizationStatus != bad || string(m.FinalizationFailure) != `{"code": "Y"}` || string(m.FinalizationProgress) != `{"n": 3}` {
 		t.Errorf("a failed finalization, amended: %+v", m)
 	}
 	// A new one knows nothing of the old one.
-	if err := s.InTx(t.Context(), func(tx pgx.Tx) error { return s.RequestFinalization(t.Context(), tx, "00000001", "WAITING") }); err != nil {
+	if err := s.InTx(t.Context(), func(tx pgx.Tx) error { return s.RequestFinalization(t.Context(), tx, "00000001", to(fresh)) }); err != nil {
 		t.Fatal(err)
 	}
-	if m := get(); *m.FinalizationStatus != "WAITING" || m.FinalizationFailure != nil || m.FinalizationProgress != nil || m.FinalizationFinishedAt != nil {
+	if m := get(); m.FinalizationStatus != fresh || m.FinalizationFailure != nil || m.FinalizationProgress != nil || m.FinalizationFinishedAt != nil {
 		t.Errorf("a new finalization: %+v", m)
 	}
-	if err := lease.AmendFinalization(t.Context(), []byte(`{"n": 4}`)); err != nil {
+	if err := lease.AmendFinalization(t.Context(), bad, []byte(`{"n": 4}`)); err != nil {
 		t.Fatal(err)
 	}
 	if m := get(); m.FinalizationProgress != nil {
 		t.Errorf("a new finalization has the progress of the old one: %+v", m)
 	}
 	// Only what the user has given up is forgotten.
-	if err := lease.ForgetFinalization(t.Context()); err != nil {
+	if err := lease.ForgetFinalization(t.Context(), anything); err != nil {
 		t.Fatal(err)
 	}
-	if m := get(); m.FinalizationStatus == nil {
+	if m := get(); m.FinalizationStatus == "" {
 		t.Error("a finalization that nobody cancelled was forgotten")
 	}
 	if err := s.InTx(t.Context(), func(tx pgx.Tx) error { return s.CancelFinalization(t.Context(), tx, "00000001") }); err != nil {
 		t.Fatal(err)
 	}
-	if err := lease.ForgetFinalization(t.Context()); err != nil {
+	if err := lease.ForgetFinalization(t.Context(), anything); err != nil {
 		t.Fatal(err)
 	}
-	if m := get(); m.FinalizationStatus != nil || m.FinalizationCancelled {
+	if m := get(); m.FinalizationStatus != "" || m.FinalizationCancelled {
 		t.Errorf("a cancelled finalization: %+v", m)
 	}
 }
 
-func TestAFailedReplicationTakesItsFinalizationWithIt(t *testing.T) {
+func TestAReplicationTakesItsFinalizationWithIt(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	mustCreate(t, s, "00000001")
 	lease := mustLease(t, s, "00000001", "a", long)
-	for before, want := range map[string]string{"WAITING": `FAILED {"code": "X"}`, "RUNNING": `FAILED {"code": "X"}`, "COMPLETED": "COMPLETED ", "FAILED": "FAILED "} {
-		if err := s.InTx(t.Context(), func(tx pgx.Tx) error { return s.RequestFinalization(t.Context(), tx, "00000001", before) }); err != nil {
+	change := to(bad)
+	change.Takes = []string{fresh, busy}
+	for before, want := range map[string]string{fresh: `bad {"code": "X"} true`, busy: `bad {"code": "X"} true`, good: "good  false", "other": "other  false"} {
+		if err := s.InTx(t.Context(), func(tx pgx.Tx) error {
+			return s.RequestFinalization(t.Context(), tx, "00000001", state.Change{To: before, From: append(anything, "other")})
+		}); err != nil {
 			t.Fatal(err)
 		}
-		if err := lease.SaveReplication(t.Context(), "FAILED", []byte(`{"code": "X"}`), nil); err != nil {
+		if err := lease.SaveReplication(t.Context(), change, []byte(`{"code": "X"}`), nil); err != nil {
 			t.Fatal(err)
 		}
 		m, err := s.Get(t.Context(), "00000001")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := *m.FinalizationStatus + " " + string(m.FinalizationFailure); got != want {
+		if got := fmt.Sprintf("%s %s %t", m.FinalizationStatus, m.FinalizationFailure, m.FinalizationFinishedAt != nil); got != want {
 			t.Errorf("%s becomes %s", before, got)
 		}
 	}
@@ -426,14 +446,14 @@ func TestOrphans(t *testing.T) {
 		"00000003": func(id string) { mustLease(t, s, id, "dead", -brief) },
 		"00000004": func(id string) { // failed: nothing to do
 			lease := mustLease(t, s, id, "a", long)
-			if err := errors.Join(lease.SaveReplication(ctx, "FAILED", nil, nil), lease.Release(ctx)); err != nil {
+			if err := errors.Join(lease.SaveReplication(ctx, to(bad), nil, nil), lease.Release(ctx)); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"00000005": func(id string) { // completed, and to be removed
 			lease := mustLease(t, s, id, "a", long)
 			removal := s.InTx(ctx, func(tx pgx.Tx) error { return s.RequestRemoval(ctx, tx, id, true) })
-			if err := errors.Join(lease.SaveReplication(ctx, "COMPLETED", nil, nil), removal, lease.Release(ctx)); err != nil {
+			if err := errors.Join(lease.SaveReplication(ctx, to(good), nil, nil), removal, lease.Release(ctx)); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -444,7 +464,7 @@ func TestOrphans(t *testing.T) {
 	found := func(again time.Duration, fail error) (ids string) {
 		t.Helper()
 		var list []string
-		n, err := s.Orphans(ctx, again, func(_ context.Context, _ pgx.Tx, id string) error {
+		n, err := s.Orphans(ctx, []string{fresh, busy}, again, func(_ context.Context, _ pgx.Tx, id string) error {
 			list = append(list, id)
 			return fail
 		})
@@ -487,13 +507,13 @@ func TestTotals(t *testing.T) {
 		"00000001": `{"bytes_copied": 5000000000, "lag_bytes": 3}`, "00000002": `{"bytes_copied": 7, "lag_bytes": 9}`, "00000003": `{"bytes_copied": 1}`,
 	} {
 		mustCreate(t, s, id)
-		if err := mustLease(t, s, id, "a", long).SaveReplication(t.Context(), "RUNNING", nil, []byte(progress)); err != nil {
+		if err := mustLease(t, s, id, "a", long).SaveReplication(t.Context(), to(busy), nil, []byte(progress)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	mustCreate(t, s, "00000004")
 	totals, err := s.Totals(t.Context())
-	if err != nil || fmt.Sprint(totals) != "{map[RUNNING:3 WAITING:1] 5000000008 9}" {
+	if err != nil || fmt.Sprint(totals) != "{map[busy:3 fresh:1] 5000000008 9}" {
 		t.Errorf("%v, %v", totals, err)
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivermigrate"
@@ -164,7 +163,7 @@ type Migration struct {
 	StartedAt           *time.Time
 	FinishedAt          *time.Time
 
-	FinalizationStatus     *string
+	FinalizationStatus     string // empty: there is none
 	FinalizationFailure    []byte
 	FinalizationProgress   []byte
 	FinalizationStartedAt  *time.Time
@@ -180,14 +179,14 @@ const (
 	columns = `
     id, source_guid, target_guid, names, epoch,
     replication_status, replication_failure, replication_progress, created_at, started_at, finished_at,
-    finalization_status, finalization_failure, finalization_progress, finalization_started_at, finalization_finished_at,
+    coalesce(finalization_status, ''), finalization_failure, finalization_progress, finalization_started_at, finalization_finished_at,
     finalization_cancelled, opened, removal_requested, clean_target`
 
 	// The same without the progress, which is large where there are many tables.
 	briefColumns = `
     id, source_guid, target_guid, names, epoch,
     replication_status, replication_failure, NULL, created_at, started_at, finished_at,
-    finalization_status, finalization_failure, NULL, finalization_started_at, finalization_finished_at,
+    coalesce(finalization_status, ''), finalization_failure, NULL, finalization_started_at, finalization_finished_at,
     finalization_cancelled, opened, removal_requested, clean_target`
 )
 
@@ -264,14 +263,16 @@ func (s *Store) Lock(ctx context.Context, tx pgx.Tx, sourceGUID, targetGUID stri
 	return scan(tx.QueryRow(ctx, `SELECT`+columns+` FROM migrations WHERE source_guid = $1 AND target_guid = $2 FOR UPDATE`, sourceGUID, targetGUID))
 }
 
-// RequestFinalization sets the finalization to the given status, as a new one.
-func (s *Store) RequestFinalization(ctx context.Context, tx pgx.Tx, id, status string) error {
+const finalizationSQL = `SELECT coalesce(finalization_status, '') FROM migrations WHERE id = $1`
+
+// RequestFinalization stores a new finalization. Errors: ErrNotFound, *StatusError.
+func (s *Store) RequestFinalization(ctx context.Context, tx pgx.Tx, id string, change Change) error {
 	const sql = `
 UPDATE migrations
 SET finalization_status = $2, finalization_failure = NULL, finalization_progress = NULL, finalization_cancelled = false,
     finalization_started_at = now(), finalization_finished_at = NULL
-WHERE id = $1`
-	return s.exec(ctx, tx, "requesting a finalization", sql, id, status)
+WHERE id = $1 AND coalesce(finalization_status, '') = ANY($3)`
+	return exchange(ctx, tx, "requesting a finalization", sql, finalizationSQL, []any{id}, change.To, change.From)
 }
 
 // CancelFinalization asks the worker to give the finalization up.
@@ -279,13 +280,16 @@ func (s *Store) CancelFinalization(ctx context.Context, tx pgx.Tx, id string) er
 	return s.exec(ctx, tx, "cancelling a finalization", `UPDATE migrations SET finalization_cancelled = true WHERE id = $1`, id)
 }
 
-// DropFinalization removes a finalization of a migration that no worker drives.
-func (s *Store) DropFinalization(ctx context.Context, tx pgx.Tx, id string) error {
-	const sql = `
-UPDATE migrations
-SET finalization_status = NULL, finalization_failure = NULL, finalization_progress = NULL, finalization_cancelled = false
-WHERE id = $1`
-	return s.exec(ctx, tx, "removing a finalization", sql, id)
+// noFinalization is what is set where there is no finalization.
+const noFinalization = `
+    finalization_status = NULL, finalization_failure = NULL, finalization_progress = NULL, finalization_cancelled = false,
+    finalization_started_at = NULL, finalization_finished_at = NULL`
+
+// DropFinalization removes a finalization that no worker is at, if it has one of the statuses given. Errors: ErrNotFound,
+// *StatusError.
+func (s *Store) DropFinalization(ctx context.Context, tx pgx.Tx, id string, from []string) error {
+	const sql = `UPDATE migrations SET` + noFinalization + ` WHERE id = $1 AND coalesce(finalization_status, '') = ANY($2)`
+	return exchange(ctx, tx, "removing a finalization", sql, finalizationSQL, []any{id}, from)
 }
 
 // RequestRemoval asks the worker to remove the migration.
@@ -294,19 +298,19 @@ func (s *Store) RequestRemoval(ctx context.Context, tx pgx.Tx, id string, cleanT
 	return s.exec(ctx, tx, "requesting a removal", sql, id, cleanTarget)
 }
 
-// SaveCredentials replaces the credentials and the names. Those of a migration that has completed were deleted, and come
-// back only for its removal.
-func (s *Store) SaveCredentials(ctx context.Context, id string, names Names, credentials []byte, removal bool) error {
+// SaveCredentials replaces the credentials and the names of a migration with one of the statuses given. The others need none
+// any more; theirs come back only for a removal.
+func (s *Store) SaveCredentials(ctx context.Context, id string, names Names, credentials []byte, statuses []string, removal bool) error {
 	sealed, err := s.sealer.seal(credentials, id)
 	if err != nil {
 		return err
 	}
-	// The row decides, and not what the caller has read of it before: the migration may have completed since then.
+	// The row decides, and not what the caller has read of it before: the migration may have ended since then.
 	const sql = `
 UPDATE migrations
 SET credentials = $2, names = $3
-WHERE id = $1 AND (replication_status <> 'COMPLETED' OR removal_requested OR $4)`
-	return s.exec(ctx, s.pool, "storing credentials", sql, id, sealed, names, removal)
+WHERE id = $1 AND (replication_status = ANY($5) OR removal_requested OR $4)`
+	return s.exec(ctx, s.pool, "storing credentials", sql, id, sealed, names, removal, statuses)
 }
 
 // Credentials opens the credentials. Error: ErrNotFound when there are none.
@@ -325,11 +329,6 @@ func (s *Store) Credentials(ctx context.Context, id string) ([]byte, error) {
 // AddEvent appends what happened; detail holds no secret.
 func (s *Store) AddEvent(ctx context.Context, db DB, id, event, detail string) error {
 	return s.exec(ctx, db, "storing an event", `INSERT INTO events (migration_id, event, detail) VALUES ($1, $2, $3)`, id, event, detail)
-}
-
-// DB is a transaction or the pool.
-type DB interface {
-	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 }
 
 func (s *Store) exec(ctx context.Context, db DB, what, sql string, args ...any) error {
