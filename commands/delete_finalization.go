@@ -17,13 +17,6 @@ func deleteFinalizationCommand() Command {
 
 type deleteFinalizationOptions struct{ deletion }
 
-func (o *deleteFinalizationOptions) names(names []string) error {
-	if err := noNames(names); err != nil {
-		return err
-	}
-	return o.check()
-}
-
 func (o *deleteFinalizationOptions) run(ctx context.Context, i *invocation) error {
 	if err := o.canConfirm(i); err != nil {
 		return err

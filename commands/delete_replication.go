@@ -28,13 +28,6 @@ func (o *deleteReplicationOptions) flags() []Flag {
 		"Also drop from the target what the replication created there", &o.cleanTarget))
 }
 
-func (o *deleteReplicationOptions) names(names []string) error {
-	if err := noNames(names); err != nil {
-		return err
-	}
-	return o.check()
-}
-
 func (o *deleteReplicationOptions) run(ctx context.Context, i *invocation) error {
 	if err := o.canConfirm(i); err != nil {
 		return err
