@@ -36,12 +36,12 @@ func (o *createFinalizationOptions) run(ctx context.Context, i *invocation) erro
 		if err := i.confirm(ctx, fmt.Sprintf(
 			"This ends the replication from %s to %s in %s: writes to %s are held back, the rest is carried over and every table is verified. "+
 				"Stop the applications that write to %s before.\nReally finalize the migration?",
-			m.target.SourceInstance, m.target.TargetInstance, i.where(), m.target.SourceInstance, m.target.SourceInstance)); err != nil {
+			m.source(), m.target(), i.where(), m.source(), m.source())); err != nil {
 			return err
 		}
 	}
 	view := i.viewFinalization(m)
-	i.banner("Finalizing the migration", m.target)
+	i.banner("Finalizing the migration", m.names)
 	if err := i.create(ctx, view.job, func(ctx context.Context) error {
 		return m.CreateFinalization(ctx, m.names)
 	}); err != nil {

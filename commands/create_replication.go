@@ -27,7 +27,7 @@ func (o *createReplicationOptions) run(ctx context.Context, i *invocation) error
 		return err
 	}
 	view := i.viewReplication(m)
-	i.banner("Creating the replication", m.target)
+	i.banner("Creating the replication", m.names)
 	if err := i.create(ctx, view.job, func(ctx context.Context) error {
 		return m.CreateReplication(ctx, m.names)
 	}); err != nil {

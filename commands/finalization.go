@@ -36,7 +36,7 @@ func (i *invocation) viewFinalization(m *migration) *view[api.FinalizationStatus
 	untilCompleted := fmt.Sprintf("wait until it is completed with '%s finalization --wait'", i.Program)
 	ended := []api.FinalizationStatus{api.FinalizationCompleted, api.FinalizationFailed}
 	return &view[api.FinalizationStatus, api.FinalizationProgress]{
-		invocation: i, job: m.finalization(), target: m.target,
+		invocation: i, job: m.finalization(), names: m.names,
 		ask: func(ctx context.Context) (api.FinalizationProgress, error) {
 			return m.FinalizationProgress(ctx, m.names)
 		},
@@ -49,9 +49,9 @@ func (i *invocation) viewFinalization(m *migration) *view[api.FinalizationStatus
 			api.FinalizationWaiting: untilCompleted,
 			api.FinalizationRunning: untilCompleted,
 			api.FinalizationCompleted: fmt.Sprintf(
-				"bind your applications to the target and restart them with 'cf bind-service APP %s' and 'cf restart APP'", quote(m.target.TargetInstance)),
+				"bind your applications to the target and restart them with 'cf bind-service APP %s' and 'cf restart APP'", quote(m.target())),
 		},
-		consequence: quote(m.target.SourceInstance) + " can be written again and the replication goes on: restart your applications with it.",
+		consequence: quote(m.source()) + " can be written again and the replication goes on: restart your applications with it.",
 		cure:        fmt.Sprintf("Mend the cause, then try again with '%s create-finalization --wait'.", i.Program),
 	}
 }

@@ -36,10 +36,10 @@ func (o *replicationOptions) run(ctx context.Context, i *invocation) error {
 
 // viewReplication is the replication as people are shown it.
 func (i *invocation) viewReplication(m *migration) *view[api.ReplicationStatus, api.ReplicationProgress] {
-	source := quote(m.target.SourceInstance)
+	source := quote(m.source())
 	untilInSync := fmt.Sprintf("wait until it is in sync with '%s replication --wait'", i.Program)
 	return &view[api.ReplicationStatus, api.ReplicationProgress]{
-		invocation: i, job: m.replication(), target: m.target,
+		invocation: i, job: m.replication(), names: m.names,
 		ask: func(ctx context.Context) (api.ReplicationProgress, error) {
 			return m.ReplicationProgress(ctx, m.names, tablesAtOnce, "")
 		},

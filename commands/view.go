@@ -15,7 +15,7 @@ import (
 type view[S ~string, P any] struct {
 	*invocation
 	job
-	target Target
+	names api.Instances
 
 	// ask reads the progress, and reason takes from it why the job failed; nil where it does not say.
 	ask    func(ctx context.Context) (P, error)
@@ -41,7 +41,7 @@ type view[S ~string, P any] struct {
 
 // show shows the job as it is now, or as it is at the end of a wait.
 func (v *view[S, P]) show(ctx context.Context, w waiting) error {
-	v.banner(fmt.Sprintf("Getting %s status", v.noun), v.target)
+	v.banner(fmt.Sprintf("Getting %s status", v.noun), v.names)
 	if w.wait {
 		return v.watch(ctx, w, false)
 	}
