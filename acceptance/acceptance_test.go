@@ -6,8 +6,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -16,10 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -28,6 +23,7 @@ import (
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/foundation"
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
+	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/world"
 )
 
 func TestMain(m *testing.M) { os.Exit(postgres.Main(m)) }
@@ -37,40 +33,11 @@ const (
 	targetMajor = 18
 )
 
-// programs are what the scripts run.
-type programs struct {
-	cf, plugin, service string
-	pgDump, pgRestore   string
-}
-
-func build(t *testing.T) programs {
-	t.Helper()
-	folder := t.TempDir()
-	p := programs{
-		plugin:  filepath.Join(folder, "cf_cli_pg_migrate_plugin-"+runtime.GOOS+"-"+runtime.GOARCH),
-		service: filepath.Join(folder, "pg-migrate-service"),
-	}
-	for program, source := range map[string]string{p.plugin: "..", p.service: "../service"} {
-		if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, source).CombinedOutput(); err != nil {
-			t.Fatalf("building %s: %v\n%s", source, err, out)
-		}
-	}
-	out, err := exec.CommandContext(t.Context(), "../fixtures/cf/install.sh").Output()
-	if err != nil {
-		t.Fatalf("installing the cf CLI: %v", err)
-	}
-	p.cf = strings.TrimSpace(string(out))
-	if p.pgDump, err = postgres.PgDump(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if p.pgRestore, err = postgres.PgRestore(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
 func TestScripts(t *testing.T) {
-	p := build(t)
+	programs, err := world.Build(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
 	release, err := filepath.Abs("../docs/examples/release.sh")
 	if err != nil {
 		t.Fatal(err)
@@ -78,18 +45,15 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
-			w, err := newWorld(t, p)
+			p, err := newPlace(t, programs)
 			if err != nil {
 				return err
 			}
-			env.Defer(func() { w.close(t) })
-			env.Values[worldKey{}] = w
-			env.Setenv("PATH", filepath.Dir(p.cf)+string(filepath.ListSeparator)+env.Getenv("PATH"))
+			env.Defer(func() { p.close(t) })
+			env.Values[placeKey{}] = p
+			env.Setenv("PATH", filepath.Dir(programs.CF)+string(filepath.ListSeparator)+env.Getenv("PATH"))
 			env.Setenv("CF_HOME", env.WorkDir)
-			env.Setenv("CF_API", w.foundationURL)
-			env.Setenv("API", w.serviceURL)
-			env.Setenv("PLUGIN", p.plugin)
-			env.Setenv("PASSWORD", w.password)
+			env.Setenv("API", p.Service.URL)
 			env.Setenv("RELEASE", release)
 			return nil
 		},
@@ -105,166 +69,80 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-type worldKey struct{}
+type placeKey struct{}
 
-// world is one script's own foundation, databases and service.
-type world struct {
-	programs       programs
-	foundation     *foundation.Foundation
-	foundationURL  string
-	stopFoundation func() error
-	source, target postgres.Login // as the superuser sees them
-	state          postgres.Login
-	serviceURL     string
-	service        *exec.Cmd
-	environment    []string
-	log            *logFile
-	password       string
-	secrets        []string
-	shop           shop
+// place is where one script takes place: a world of its own, with a shop in it.
+type place struct {
+	*world.World
+	shop    shop
+	secrets []string // besides the world's
 }
 
 const (
-	organization, space, user = "acme", "prod", "developer"
-	sourceInstance            = "db-old"
-	targetInstance            = "db-new"
+	space          = "prod"
+	sourceInstance = "db-old"
+	targetInstance = "db-new"
 )
 
-func newWorld(t *testing.T, p programs) (*world, error) {
-	ctx := context.Background()
-	w := &world{programs: p, password: "pass-" + rand.Text()}
-	name := "acceptance_" + strings.ToLower(rand.Text()[:12])
-	source, target := postgres.ForTest(t, sourceMajor), postgres.ForTest(t, targetMajor)
-	superuser := func(c *postgres.Cluster) postgres.Login {
-		return postgres.Login{Host: c.Host, Port: c.Port, User: c.Superuser, Password: c.Password, Database: name}
-	}
-	w.source, w.target = superuser(source), superuser(target)
-	instance := func(instance string, c *postgres.Cluster) foundation.InstanceConfig {
-		return foundation.InstanceConfig{
-			Name: instance, Organization: organization, Space: space, Offering: "postgresql-db", Plan: "small",
-			Database: &foundation.DatabaseConfig{Host: c.Host, Port: c.Port, Superuser: c.Superuser, Password: c.Password, Name: name},
-		}
-	}
-	role := func(kind string) []foundation.RoleConfig {
-		return []foundation.RoleConfig{{Type: kind, Organization: organization, Space: space}}
-	}
+func newPlace(t *testing.T, programs world.Programs) (*place, error) {
+	p := &place{}
+	database := "acceptance_" + strings.ToLower(rand.Text()[:12])
 	var err error
-	w.foundation, err = foundation.New(ctx, foundation.Config{
-		Organizations: []foundation.OrganizationConfig{{Name: organization, Spaces: []foundation.SpaceConfig{{Name: space}, {Name: "test"}}}},
-		Users: []foundation.UserConfig{
-			{Name: user, Password: w.password, Roles: append(role("space_developer"), foundation.RoleConfig{Type: "space_developer", Organization: organization, Space: "test"})},
-			{Name: "auditor", Password: w.password, Roles: role("space_auditor")},
+	p.World, err = world.Start(context.Background(), world.Options{
+		Programs: programs, Dir: t.TempDir(), Space: space,
+		Source:      world.Side{Instance: sourceInstance, Cluster: postgres.ForTest(t, sourceMajor), Database: database},
+		Target:      world.Side{Instance: targetInstance, Cluster: postgres.ForTest(t, targetMajor), Database: database},
+		Environment: []string{"LOG_LEVEL=debug"},
+		More: func(c *foundation.Config) {
+			c.Organizations[0].Spaces = append(c.Organizations[0].Spaces, foundation.SpaceConfig{Name: "test"})
+			developer := &c.Users[0]
+			developer.Roles = append(developer.Roles, foundation.RoleConfig{Type: "space_developer", Organization: world.Organization, Space: "test"})
+			c.Users = append(c.Users, foundation.UserConfig{
+				Name: "auditor", Password: developer.Password,
+				Roles: []foundation.RoleConfig{{Type: "space_auditor", Organization: world.Organization, Space: space}},
+			})
+			c.Apps = []foundation.AppConfig{{Name: "shop", Organization: world.Organization, Space: space, Program: &p.shop}}
 		},
-		Offerings: []foundation.OfferingConfig{{Name: "postgresql-db", Broker: "postgres-broker", Plans: []foundation.PlanConfig{{Name: "small"}}}},
-		Instances: []foundation.InstanceConfig{instance(sourceInstance, source), instance(targetInstance, target)},
-		Apps:      []foundation.AppConfig{{Name: "shop", Organization: organization, Space: space, Program: &w.shop}},
 	})
-	if err != nil {
-		return nil, err
-	}
-	if w.foundationURL, w.stopFoundation, err = w.foundation.Start(ctx, "127.0.0.1:0"); err != nil {
-		return nil, err
-	}
-	if w.state, err = target.CreateOwnerDatabase(ctx, name+"_state", false); err != nil {
-		return nil, err
-	}
-	port, err := postgres.FreePort(ctx)
-	if err != nil {
-		return nil, err
-	}
-	key := make([]byte, 32)
-	_, _ = rand.Read(key)
-	w.secrets = append(w.secrets, w.password, base64.StdEncoding.EncodeToString(key), w.state.Password)
-	w.serviceURL = fmt.Sprintf("http://127.0.0.1:%d", port)
-	w.environment = append(os.Environ(),
-		"DATABASE_URL="+w.state.URL(), "DATABASE_TLS=prefer", "CF_API="+w.foundationURL,
-		"PG_MIGRATE_KEYS="+base64.StdEncoding.EncodeToString(key), fmt.Sprintf("PG_MIGRATE_LISTEN=127.0.0.1:%d", port),
-		"PG_DUMP="+p.pgDump, "PG_RESTORE="+p.pgRestore, "LOG_LEVEL=debug")
-	w.log = &logFile{}
-	return w, w.startService()
+	return p, err
 }
 
-func (w *world) startService() error {
-	w.service = exec.Command(w.programs.service)
-	w.service.Env = w.environment
-	w.service.Stdout, w.service.Stderr = w.log, w.log
-	w.service.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := w.service.Start(); err != nil {
-		return fmt.Errorf("starting the service: %w", err)
+func (p *place) close(t *testing.T) {
+	if err := p.Stop(); err != nil {
+		t.Errorf("stopping the world: %v", err)
 	}
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		response, err := http.Get(w.serviceURL + "/readyz") //nolint:noctx // a test's own service
-		if err == nil {
-			_ = response.Body.Close()
-			if response.StatusCode == http.StatusOK {
-				return nil
-			}
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("the service does not get ready: %w\n%s", err, w.log)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-}
-
-func (w *world) stopService(how os.Signal) error {
-	_ = w.service.Process.Signal(how)
-	done := make(chan error, 1)
-	go func() { done <- w.service.Wait() }()
-	select {
-	case err := <-done:
-		return err
-	case <-time.After(15 * time.Second):
-		_ = w.service.Process.Kill()
-		<-done
-		return errors.New("the service did not stop in 15 s")
-	}
-}
-
-func (w *world) close(t *testing.T) {
-	if err := w.stopService(syscall.SIGTERM); err != nil {
-		t.Errorf("stopping the service: %v", err)
-	}
-	w.checkLog(t)
+	p.checkLog(t)
 	if t.Failed() {
-		t.Logf("the service's log:\n%s", w.log)
+		t.Logf("the service's log:\n%s", p.Service.Log())
 	}
-	if err := w.stopFoundation(); err != nil {
-		t.Errorf("stopping the foundation: %v", err)
-	}
-	if unknown := w.foundation.UnknownRequests(); len(unknown) > 0 {
+	if unknown := p.Foundation.UnknownRequests(); len(unknown) > 0 {
 		t.Errorf("the foundation was asked what it does not know: %v", unknown)
 	}
-	ctx := context.Background()
-	for major, names := range map[int][]string{sourceMajor: {w.source.Database}, targetMajor: {w.target.Database, w.state.Database}} {
-		for _, name := range names {
-			if err := postgres.ForTest(t, major).DropDatabase(ctx, name); err != nil {
-				t.Errorf("dropping database %s: %v", name, err)
-			}
-		}
+	if err := p.DropDatabases(context.Background()); err != nil {
+		t.Error(err)
 	}
 }
 
 var token = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}`)
 
 // checkLog holds the service's log at debug level against every secret that the script saw.
-func (w *world) checkLog(t *testing.T) {
-	text := w.log.String()
+func (p *place) checkLog(t *testing.T) {
+	text := p.Service.Log()
+	secrets := append(p.Secrets(), p.secrets...)
 	if !strings.Contains(text, `"level":"DEBUG"`) && !strings.Contains(text, `"level":"INFO"`) {
 		t.Errorf("the service's log is not what was expected:\n%s", text)
 	}
 	for _, instance := range []string{sourceInstance, targetInstance} {
-		i := w.foundation.Instance(organization, space, instance)
+		i := p.Foundation.Instance(world.Organization, space, instance)
 		for _, key := range []string{"k1", "k2", "k"} {
 			if credentials := i.Credentials(key); credentials != nil {
 				if password, ok := credentials["password"].(string); ok {
-					w.secrets = append(w.secrets, password)
+					secrets = append(secrets, password)
 				}
 			}
 		}
 	}
-	for _, secret := range w.secrets {
+	for _, secret := range secrets {
 		if strings.Contains(text, secret) || strings.Contains(text, url.QueryEscape(secret)) {
 			t.Errorf("the service's log holds a secret: %.4s…", secret)
 		}
@@ -274,66 +152,49 @@ func (w *world) checkLog(t *testing.T) {
 	}
 }
 
-// logFile keeps what a program writes, for two goroutines.
-type logFile struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logFile) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logFile) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-func of(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*world) }
+func of(ts *testscript.TestScript) *place { return ts.Value(placeKey{}).(*place) }
 
 // login does what every script begins with; "login USER" takes another user.
 func login(ts *testscript.TestScript, _ bool, args []string) {
-	name := user
+	p := of(ts)
+	session := p.Session(ts.Getenv("CF_HOME"))
 	if len(args) > 0 {
-		name = args[0]
+		session.User = args[0]
 	}
+	ctx := context.Background()
+	ts.Check(session.Login(ctx))
 	for _, command := range [][]string{
-		{"api", ts.Getenv("CF_API")},
-		{"auth", name, of(ts).password},
-		{"target", "-o", organization, "-s", space},
-		{"install-plugin", "-f", ts.Getenv("PLUGIN")},
-		{"pg-migrate", "api", ts.Getenv("API")},
+		{"install-plugin", "-f", p.Programs.Plugin},
+		{"pg-migrate", "api", p.Service.URL},
 	} {
-		ts.Check(ts.Exec("cf", command...))
+		_, err := session.Run(ctx, command...)
+		ts.Check(err)
 	}
 }
 
-func (w *world) side(ts *testscript.TestScript, name string) postgres.Login {
+// url is how a script's source, target or state database is reached.
+func (p *place) url(ts *testscript.TestScript, name string) string {
 	switch name {
 	case "source":
-		return w.source
+		return p.Source.URL()
 	case "target":
-		return w.target
+		return p.Target.URL()
 	case "state":
-		return w.state
+		return p.State.URL()
 	}
 	ts.Fatalf("there is no database %q", name)
-	return postgres.Login{}
+	return ""
 }
 
 // sql runs statements as the owner of the database: sql source|target 'STATEMENTS'. What the last one gives goes to stdout.
 func sql(ts *testscript.TestScript, negated bool, args []string) {
-	w := of(ts)
-	l := w.side(ts, args[0])
+	p := of(ts)
 	ctx := context.Background()
-	conn, err := pgx.Connect(ctx, l.URL())
+	conn, err := pgx.Connect(ctx, p.url(ts, args[0]))
 	ts.Check(err)
 	defer func() { _ = conn.Close(ctx) }()
 	if args[0] != "state" {
-		_, err = conn.Exec(ctx, "SET ROLE "+pgx.Identifier{l.Database + "_owner"}.Sanitize())
+		_, err = conn.Exec(ctx, "SET ROLE "+pgx.Identifier{p.Source.Database + "_owner"}.Sanitize())
 		ts.Check(err)
 	}
 	results, err := conn.PgConn().Exec(ctx, args[1]).ReadAll()
@@ -354,11 +215,11 @@ func sql(ts *testscript.TestScript, negated bool, args []string) {
 
 // same compares what a query gives on both sides: same 'QUERY'.
 func same(ts *testscript.TestScript, negated bool, args []string) {
-	w := of(ts)
+	p := of(ts)
 	ctx := context.Background()
 	var texts []string
-	for _, l := range []postgres.Login{w.source, w.target} {
-		conn, err := pgx.Connect(ctx, l.URL())
+	for _, url := range []string{p.Source.URL(), p.Target.URL()} {
+		conn, err := pgx.Connect(ctx, url)
 		ts.Check(err)
 		results, err := conn.PgConn().Exec(ctx, args[0]).ReadAll()
 		_ = conn.Close(ctx)
@@ -386,10 +247,10 @@ func same(ts *testscript.TestScript, negated bool, args []string) {
 //	foundation shop running|stopped           fails unless the app is that
 //	foundation orders source|target           fails unless every order that the app took is there
 func actFoundation(ts *testscript.TestScript, _ bool, args []string) {
-	f := of(ts).foundation
+	f := of(ts).Foundation
 	switch args[0] {
 	case "key":
-		i := f.Instance(organization, space, args[1])
+		i := f.Instance(world.Organization, space, args[1])
 		credentials := i.Credentials(args[2])
 		changed := map[string]any{}
 		for name, value := range credentials {
@@ -414,11 +275,11 @@ func actFoundation(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(err)
 		f.SetOutage(status)
 	case "shop":
-		if running := f.App(organization, space, "shop").Running(); running != (args[1] == "running") {
+		if running := f.App(world.Organization, space, "shop").Running(); running != (args[1] == "running") {
 			ts.Fatalf("the shop runs: %v", running)
 		}
 	case "orders":
-		found, err := of(ts).shop.find(context.Background(), of(ts).side(ts, args[1]).URL())
+		found, err := of(ts).shop.find(context.Background(), of(ts).url(ts, args[1]))
 		ts.Check(err)
 		if taken := of(ts).shop.taken.Load(); found != taken {
 			ts.Fatalf("the %s has %d orders of the %d that were taken", args[1], found, taken)
@@ -448,9 +309,9 @@ func send(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	if bearer == "" {
-		out, err := exec.Command("env", "CF_HOME="+ts.Getenv("CF_HOME"), of(ts).programs.cf, "oauth-token").Output()
+		out, err := of(ts).Session(ts.Getenv("CF_HOME")).Run(context.Background(), "oauth-token")
 		ts.Check(err)
-		bearer = strings.TrimPrefix(strings.TrimSpace(string(out)), "bearer ")
+		bearer = strings.TrimPrefix(strings.TrimSpace(out), "bearer ")
 	}
 	body := ""
 	if len(rest) > 2 {
@@ -476,14 +337,14 @@ func send(ts *testscript.TestScript, _ bool, args []string) {
 
 // actService stops and starts the service: service kill | stop | start.
 func actService(ts *testscript.TestScript, _ bool, args []string) {
-	w := of(ts)
+	service := of(ts).Service
 	switch args[0] {
 	case "kill":
-		_ = w.stopService(syscall.SIGKILL)
+		ts.Check(service.Kill())
 	case "stop":
-		ts.Check(w.stopService(syscall.SIGTERM))
+		ts.Check(service.Stop())
 	case "start":
-		ts.Check(w.startService())
+		ts.Check(service.Start(context.Background()))
 	default:
 		ts.Fatalf("the service cannot %s", args[0])
 	}

@@ -72,17 +72,11 @@ func (c *Migrations) CreateFinalization(ctx context.Context, m api.Instances) er
 // DeleteReplication begins to remove the replication, and with cleanTarget what it made in the target, too. The
 // request is sent once.
 func (c *Migrations) DeleteReplication(ctx context.Context, m api.Instances, cleanTarget bool) error {
-	body := api.DeleteReplicationRequest{
-		Org:                       m.Org,
-		Space:                     m.Space,
-		SourceServiceInstanceName: m.SourceServiceInstanceName,
-		SourceServiceKeyName:      m.SourceServiceKeyName,
-		TargetServiceInstanceName: m.TargetServiceInstanceName,
-		TargetServiceKeyName:      m.TargetServiceKeyName,
-	}
-	if cleanTarget {
-		body.CleanTarget = &cleanTarget // left out otherwise: not every service knows it
-	}
+	// api.DeleteReplicationRequest, without a list of the names.
+	body := struct {
+		api.Instances
+		CleanTarget bool `json:"clean_target,omitempty"` // left out unless it is wanted: not every service knows it
+	}{m, cleanTarget}
 	return c.change(ctx, request{doing: "delete the replication", method: http.MethodDelete, path: []string{"v1", "replication"}, body: body})
 }
 

@@ -3,6 +3,8 @@ package commands
 import (
 	"context"
 	"fmt"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/api"
 )
 
 func createFinalizationCommand() Command {
@@ -17,19 +19,12 @@ func createFinalizationCommand() Command {
 }
 
 type createFinalizationOptions struct {
-	waiting waiting
-	force   bool
+	waiting
+	force bool
 }
 
 func (o *createFinalizationOptions) flags() []Flag {
 	return append([]Flag{forceFlag(&o.force)}, o.waiting.flags("COMPLETED")...)
-}
-
-func (o *createFinalizationOptions) names(names []string) error {
-	if err := noNames(names); err != nil {
-		return err
-	}
-	return o.waiting.check()
 }
 
 func (o *createFinalizationOptions) run(ctx context.Context, i *invocation) error {
@@ -41,21 +36,16 @@ func (o *createFinalizationOptions) run(ctx context.Context, i *invocation) erro
 		if err := i.confirm(ctx, fmt.Sprintf(
 			"This ends the replication from %s to %s in %s: writes to %s are held back, the rest is carried over and every table is verified. "+
 				"Stop the applications that write to %s before.\nReally finalize the migration?",
-			m.target.SourceInstance, m.target.TargetInstance, i.where(), m.target.SourceInstance, m.target.SourceInstance)); err != nil {
+			m.source(), m.target(), i.where(), m.source(), m.source())); err != nil {
 			return err
 		}
 	}
-	i.banner("Finalizing the migration", m.target)
-	if err := i.create(ctx, m.finalization(), func(ctx context.Context) error {
+	view := i.viewFinalization(m)
+	i.banner("Finalizing the migration", m.names)
+	if err := i.create(ctx, view.job, func(ctx context.Context) error {
 		return m.CreateFinalization(ctx, m.names)
 	}); err != nil {
 		return err
 	}
-	i.Streams.OK()
-	if o.waiting.wait {
-		view := finalizationView{invocation: i, migration: m}
-		return view.watch(ctx, o.waiting, true)
-	}
-	i.Streams.Next("wait until it is completed with '%s finalization --wait'", i.Program)
-	return nil
+	return view.created(ctx, o.waiting, api.FinalizationWaiting)
 }

@@ -1,6 +1,10 @@
 package commands
 
-import "context"
+import (
+	"context"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/api"
+)
 
 func createReplicationCommand() Command {
 	return Command{
@@ -13,33 +17,21 @@ func createReplicationCommand() Command {
 	}
 }
 
-type createReplicationOptions struct{ waiting waiting }
+type createReplicationOptions struct{ waiting }
 
 func (o *createReplicationOptions) flags() []Flag { return o.waiting.flags("IN-SYNC") }
-
-func (o *createReplicationOptions) names(names []string) error {
-	if err := noNames(names); err != nil {
-		return err
-	}
-	return o.waiting.check()
-}
 
 func (o *createReplicationOptions) run(ctx context.Context, i *invocation) error {
 	m, err := i.migration(ctx)
 	if err != nil {
 		return err
 	}
-	i.banner("Creating the replication", m.target)
-	if err := i.create(ctx, m.replication(), func(ctx context.Context) error {
+	view := i.viewReplication(m)
+	i.banner("Creating the replication", m.names)
+	if err := i.create(ctx, view.job, func(ctx context.Context) error {
 		return m.CreateReplication(ctx, m.names)
 	}); err != nil {
 		return err
 	}
-	i.Streams.OK()
-	if o.waiting.wait {
-		view := replicationView{invocation: i, migration: m}
-		return view.watch(ctx, o.waiting, true)
-	}
-	i.Streams.Next("wait until it is in sync with '%s replication --wait'", i.Program)
-	return nil
+	return view.created(ctx, o.waiting, api.ReplicationWaiting)
 }

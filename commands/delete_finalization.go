@@ -17,13 +17,6 @@ func deleteFinalizationCommand() Command {
 
 type deleteFinalizationOptions struct{ deletion }
 
-func (o *deleteFinalizationOptions) names(names []string) error {
-	if err := noNames(names); err != nil {
-		return err
-	}
-	return o.check()
-}
-
 func (o *deleteFinalizationOptions) run(ctx context.Context, i *invocation) error {
 	if err := o.canConfirm(i); err != nil {
 		return err
@@ -34,10 +27,10 @@ func (o *deleteFinalizationOptions) run(ctx context.Context, i *invocation) erro
 	}
 	if err := o.confirm(ctx, i, fmt.Sprintf(
 		"This stops the finalization of the migration from %s to %s in %s, if it runs, and removes it.\nReally delete the finalization?",
-		m.target.SourceInstance, m.target.TargetInstance, i.where())); err != nil {
+		m.source(), m.target(), i.where())); err != nil {
 		return err
 	}
-	i.banner("Deleting the finalization", m.target)
+	i.banner("Deleting the finalization", m.names)
 	if err := o.delete(ctx, i, m.finalization(), func(ctx context.Context) error {
 		return m.DeleteFinalization(ctx, m.names)
 	}); err != nil {

@@ -28,13 +28,6 @@ func (o *deleteReplicationOptions) flags() []Flag {
 		"Also drop from the target what the replication created there", &o.cleanTarget))
 }
 
-func (o *deleteReplicationOptions) names(names []string) error {
-	if err := noNames(names); err != nil {
-		return err
-	}
-	return o.check()
-}
-
 func (o *deleteReplicationOptions) run(ctx context.Context, i *invocation) error {
 	if err := o.canConfirm(i); err != nil {
 		return err
@@ -52,7 +45,7 @@ func (o *deleteReplicationOptions) run(ctx context.Context, i *invocation) error
 	if err := o.confirm(ctx, i, o.question(i, m, completed)); err != nil {
 		return err
 	}
-	i.banner("Deleting the replication", m.target)
+	i.banner("Deleting the replication", m.names)
 	if err := o.delete(ctx, i, m.replication(), func(ctx context.Context) error {
 		return m.DeleteReplication(ctx, m.names, o.cleanTarget)
 	}); err != nil {
@@ -71,7 +64,7 @@ func (o *deleteReplicationOptions) run(ctx context.Context, i *invocation) error
 
 // question names what is destroyed, and where.
 func (o *deleteReplicationOptions) question(i *invocation, m *migration, completed bool) string {
-	source, target := m.target.SourceInstance, m.target.TargetInstance
+	source, target := m.source(), m.target()
 	text := fmt.Sprintf("This stops the replication from %s to %s in %s and removes what it left in %s. ", source, target, i.where(), source)
 	switch {
 	case completed:

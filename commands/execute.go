@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/cf-pg-migrate/cf-pg-migrate/ui"
+	"github.com/cf-pg-migrate/cf-pg-migrate/api"
 )
 
 // Exit statuses. cf makes 1 of all others, so there are no more.
@@ -110,12 +110,6 @@ func (i *invocation) printUsage(command *Command) {
 }
 
 // banner says what is about to be done to which migration.
-func (i *invocation) banner(doing string, target Target) {
-	i.Streams.Banner(doing, ui.Migration{
-		Source: target.SourceInstance,
-		Target: target.TargetInstance,
-		Org:    i.login.Org.Name,
-		Space:  i.login.Space.Name,
-		User:   i.login.User,
-	})
+func (i *invocation) banner(doing string, names api.Instances) {
+	i.Streams.Banner(doing, names, i.login.User)
 }

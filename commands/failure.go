@@ -155,3 +155,8 @@ func ended(message string) string {
 	}
 	return string(text)
 }
+
+func isKind(err error, kind client.Kind) bool {
+	var answer *client.Error
+	return errors.As(err, &answer) && answer.Kind == kind
+}

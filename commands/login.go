@@ -60,9 +60,14 @@ func (i *invocation) savedTarget() (Target, error) {
 // migration is the migration that the saved target means, and the way to it.
 type migration struct {
 	*client.Migrations
-	target Target
-	names  api.Instances
+	names api.Instances
 }
+
+// source is the name of the source service instance.
+func (m *migration) source() string { return m.names.SourceServiceInstanceName }
+
+// target is the name of the target service instance.
+func (m *migration) target() string { return m.names.TargetServiceInstanceName }
 
 // migration finds out which migration a command is about, before anything is sent.
 func (i *invocation) migration(ctx context.Context) (*migration, error) {
@@ -90,7 +95,7 @@ func (i *invocation) findMigration(ctx context.Context, tokens client.TokenSourc
 	if err != nil {
 		return nil, err
 	}
-	m := &migration{calls, target, i.instances(target)}
+	m := &migration{calls, i.instances(target)}
 	i.result.Target = &TargetDocument{API: found.url.String(), Instances: m.names}
 	return m, nil
 }

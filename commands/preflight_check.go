@@ -32,7 +32,7 @@ func (o *preflightCheckOptions) run(ctx context.Context, i *invocation) error {
 	if err != nil {
 		return err
 	}
-	i.banner("Checking the migration", m.target)
+	i.banner("Checking the migration", m.names)
 	var check api.PreflightCheck
 	if err := i.busy(ctx, "Looking at both databases", func(ctx context.Context) (err error) {
 		check, err = m.PreflightCheck(ctx, m.names)
@@ -45,7 +45,7 @@ func (o *preflightCheckOptions) run(ctx context.Context, i *invocation) error {
 	ready := critical == 0 && (warnings == 0 || !o.strict)
 	i.result.Ready = &ready
 	i.result.SourceDatabaseIssues, i.result.TargetDatabaseIssues = &check.SourceDatabaseIssues, &check.TargetDatabaseIssues
-	i.Streams.Preflight(ui.Migration{Source: m.target.SourceInstance, Target: m.target.TargetInstance}, check)
+	i.Streams.Preflight(m.names, check)
 
 	found := fmt.Sprintf("%s, %s", ui.Plural(critical, "critical issue"), ui.Plural(warnings, "warning"))
 	if !ready {

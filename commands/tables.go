@@ -81,7 +81,7 @@ func (o *tablesOptions) run(ctx context.Context, i *invocation) error {
 	if err != nil {
 		return err
 	}
-	i.banner("Getting the tables of the replication", m.target)
+	i.banner("Getting the tables of the replication", m.names)
 	var progress api.ReplicationProgress
 	if err := i.busy(ctx, "Reading the tables", func(ctx context.Context) (err error) {
 		progress, err = m.allTables(ctx)

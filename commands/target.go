@@ -113,7 +113,7 @@ func (o *targetOptions) save(ctx context.Context, i *invocation) error {
 		i.result.Target.API = found.url.String()
 	}
 	if !o.noCheck {
-		i.banner("Looking up the migration", *o.target)
+		i.banner("Looking up the migration", i.result.Target.Instances)
 		if err := o.lookUp(ctx, i); err != nil {
 			return err
 		}

@@ -55,8 +55,11 @@ func parseDuration(flag, text string, least time.Duration, to *time.Duration) er
 	return nil
 }
 
-// check refuses flags that mean nothing without --wait.
-func (w *waiting) check() error {
+// names refuses every name, and flags that mean nothing without --wait.
+func (w *waiting) names(names []string) error {
+	if err := noNames(names); err != nil {
+		return err
+	}
 	switch {
 	case w.wait:
 		return nil

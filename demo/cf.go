@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"strings"
 	"syscall"
 	"time"
@@ -20,16 +19,6 @@ func say(format string, arguments ...any) {
 	fmt.Printf("\n--- "+format+"\n", arguments...)
 }
 
-// command is a call of the cf CLI with its own folder for the session, as the user.
-func (s *stage) command(ctx context.Context, home string, arguments ...string) *exec.Cmd {
-	command := exec.CommandContext(ctx, s.cfProgram, arguments...)
-	// The password goes by the environment, so that it is on no screen.
-	command.Env = append(os.Environ(), "CF_HOME="+s.path(home), "CF_USERNAME="+user, "CF_PASSWORD="+s.password)
-	command.Cancel = func() error { return command.Process.Signal(syscall.SIGINT) }
-	command.WaitDelay = 5 * time.Second
-	return command
-}
-
 // cf runs a command of the cf CLI before the eyes of the audience.
 func (s *stage) cf(ctx context.Context, arguments ...string) error {
 	shown := make([]string, len(arguments))
@@ -40,7 +29,9 @@ func (s *stage) cf(ctx context.Context, arguments ...string) error {
 		}
 	}
 	fmt.Printf("\n$ cf %s\n", strings.Join(shown, " "))
-	command := s.command(ctx, "home", arguments...)
+	command := s.user.Command(ctx, arguments...)
+	command.Cancel = func() error { return command.Process.Signal(syscall.SIGINT) }
+	command.WaitDelay = 5 * time.Second
 	command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
 	if err := command.Run(); err != nil {
 		if ctx.Err() != nil {
@@ -58,14 +49,14 @@ type copied struct {
 
 // progress asks the service, by the plugin, how the copy went.
 func (s *stage) progress(ctx context.Context) (copied, error) {
-	output, err := s.command(ctx, "home", "pg-migrate", "replication", "--json").Output()
+	output, err := s.user.Run(ctx, "pg-migrate", "replication", "--json")
 	if err != nil {
-		return copied{}, fmt.Errorf("cf pg-migrate replication --json: %w\n%s", err, output)
+		return copied{}, err
 	}
 	var document struct {
 		Progress api.ReplicationProgress `json:"progress"`
 	}
-	if err := json.Unmarshal(output, &document); err != nil {
+	if err := json.Unmarshal([]byte(output), &document); err != nil {
 		return copied{}, fmt.Errorf("read the progress: %w", err)
 	}
 	return copied{document.Progress}, nil

@@ -12,13 +12,12 @@ import (
 func (s *stage) leave() error {
 	var services strings.Builder
 	for name, cluster := range map[string]*postgres.Cluster{"source": s.source, "target": s.target} {
-		if cluster != nil {
-			fmt.Fprintf(&services, "[%s]\nhost=%s\nport=%d\ndbname=%s\nuser=%s\npassword=%s\n\n",
-				name, cluster.Host, cluster.Port, databaseName, cluster.Superuser, cluster.Password)
-		}
+		fmt.Fprintf(&services, "[%s]\nhost=%s\nport=%d\ndbname=%s\nuser=%s\npassword=%s\n\n",
+			name, cluster.Host, cluster.Port, databaseName, cluster.Superuser, cluster.Password)
 	}
+	// psql is where the server is.
 	environment := fmt.Sprintf("export CF_HOME='%s' PGSERVICEFILE='%s'\nPATH='%s':'%s':$PATH\n",
-		s.path("home"), s.path("pg_service.conf"), s.path("bin"), s.binDir())
+		s.path("home"), s.path("pg_service.conf"), s.path("bin"), s.target.BinDir)
 	for _, file := range []struct {
 		name, text string
 		mode       os.FileMode
@@ -31,7 +30,7 @@ func (s *stage) leave() error {
 			return fmt.Errorf("leave the demo running: %w", err)
 		}
 	}
-	if err := os.Symlink(s.cfProgram, s.path("bin", "cf")); err != nil {
+	if err := os.Symlink(s.Programs.CF, s.path("bin", "cf")); err != nil {
 		return fmt.Errorf("leave the demo running: %w", err)
 	}
 	fmt.Printf(`
@@ -47,25 +46,15 @@ To stop and remove it all:
 	return nil
 }
 
-// binDir is where psql is.
-func (s *stage) binDir() string {
-	if s.target == nil {
-		return s.path("bin")
-	}
-	return s.target.BinDir
-}
-
 // stopScript ends what runs and removes the folder. A process that has got the number of one of
 // ours since then is not in the folder.
 func (s *stage) stopScript() string {
 	var pids []string
-	for _, program := range s.running {
-		pids = append(pids, fmt.Sprintf("TERM:%d", program.Process.Pid))
+	for _, pid := range s.PIDs() {
+		pids = append(pids, fmt.Sprintf("TERM:%d", pid))
 	}
 	for _, cluster := range []*postgres.Cluster{s.source, s.target} {
-		if cluster != nil {
-			pids = append(pids, fmt.Sprintf("INT:%d", cluster.PID()))
-		}
+		pids = append(pids, fmt.Sprintf("INT:%d", cluster.PID()))
 	}
 	return fmt.Sprintf(`#!/bin/sh
 dir='%s'

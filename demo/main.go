@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/databases/sample"
+	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/world"
 )
 
 // options are what the user of the demo can choose.
@@ -62,7 +63,7 @@ func run(ctx context.Context, o options) (err error) {
 		if err != nil && ctx.Err() == nil {
 			s.showLog()
 		}
-		if o.keep && ctx.Err() == nil {
+		if o.keep && ctx.Err() == nil && s.World != nil {
 			err = errors.Join(err, s.leave())
 		} else {
 			err = errors.Join(err, s.strike())
@@ -93,17 +94,17 @@ func play(ctx context.Context, s *stage) error {
 	}
 
 	say("The user's way:")
-	if err := s.cf(ctx, "api", s.foundationURL); err != nil {
+	if err := s.cf(ctx, "api", s.FoundationURL); err != nil {
 		return err
 	}
 	for _, command := range [][]string{
 		{"auth"},
-		{"target", "-o", organization, "-s", space},
-		{"install-plugin", "-f", s.path("bin", pluginName())},
+		{"target", "-o", world.Organization, "-s", space},
+		{"install-plugin", "-f", s.Programs.Plugin},
 		{"update-service", sourceInstance, "-c", `{"prepare_migration": "true"}`, "--wait"},
 		{"create-service-key", sourceInstance, migrationKey, "--wait"},
 		{"create-service-key", targetInstance, migrationKey, "--wait"},
-		{"pg-migrate", "api", s.serviceURL},
+		{"pg-migrate", "api", s.Service.URL},
 		{"pg-migrate", "target", sourceInstance, migrationKey, targetInstance, migrationKey},
 		{"pg-migrate", "preflight-check"},
 		{"pg-migrate", "create-replication", "--wait"},
@@ -136,7 +137,7 @@ func play(ctx context.Context, s *stage) error {
 	}
 
 	say("Comparing both databases, with the superuser's eyes")
-	equal, err := compare(ctx, os.Stdout, s.source.URL(databaseName), s.target.URL(databaseName))
+	equal, err := compare(ctx, os.Stdout, s.Source.URL(), s.Target.URL())
 	if err != nil {
 		return err
 	}

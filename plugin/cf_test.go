@@ -22,6 +22,7 @@ import (
 	"github.com/cf-pg-migrate/cf-pg-migrate/client/clienttest"
 	"github.com/cf-pg-migrate/cf-pg-migrate/commands/schematest"
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/foundation"
+	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/world"
 )
 
 var update = flag.Bool("update", false, "write the outputs in the scripts anew")
@@ -38,14 +39,17 @@ func build(t testing.TB) string {
 	return path
 }
 
-// installCF gives the path of the real cf CLI.
+// installCF gives the path of the real cf CLI, to tests that may take their time.
 func installCF(t testing.TB) string {
 	t.Helper()
-	path, err := exec.CommandContext(t.Context(), "../fixtures/cf/install.sh").Output()
-	if err != nil {
-		t.Fatalf("install cf: %v", err)
+	if testing.Short() {
+		t.Skip("builds and runs the cf CLI")
 	}
-	return strings.TrimSpace(string(path))
+	path, err := world.CF(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // newFoundation starts a foundation with two instances and a key each. It makes no databases: the API is scripted.
@@ -120,10 +124,7 @@ type (
 // TestScripts runs what a user types in testdata/script: the real cf CLI in a home of its own with the built plugin,
 // against a foundation and a scripted migration API.
 func TestScripts(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds and runs the cf CLI")
-	}
-	binary, cf := build(t), installCF(t)
+	cf, binary := installCF(t), build(t)
 	// Written before anything runs at once: a process that another script starts meanwhile would hold it open ("text file busy").
 	bin := t.TempDir()
 	if err := os.WriteFile(filepath.Join(bin, "cf"), []byte(sameEachRun), 0o700); err != nil {
@@ -254,27 +255,36 @@ func act(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// home is a cf home with the plugin and a login, for tests that talk to cf by themselves.
-func home(t testing.TB, api *clienttest.API) (run func(args ...string) *exec.Cmd) {
+// home is a scripted API and a cf home whose plugin asks it.
+func home(t testing.TB) (*clienttest.API, func(args ...string) *exec.Cmd) {
 	t.Helper()
-	cf, binary := installCF(t), build(t)
-	f, address, stop, err := newFoundation(t.Context())
+	api := clienttest.Start()
+	t.Cleanup(api.Close)
+	return api, homeOf(t, api)
+}
+
+// homeOf is a cf home with the plugin and a login, for tests that talk to cf by themselves.
+func homeOf(t testing.TB, api *clienttest.API) (run func(args ...string) *exec.Cmd) {
+	t.Helper()
+	cf := installCF(t)
+	_, address, stop, err := newFoundation(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = f
 	t.Cleanup(func() { _ = stop() })
-	folder := t.TempDir()
+	session := &world.Session{
+		CF: cf, Home: t.TempDir(), API: address, User: "jane", Password: "pass", Organization: "acme", Space: "prod",
+	}
 	run = func(args ...string) *exec.Cmd {
-		command := exec.Command(cf, args...) //nolint:noctx // the test signals it
-		command.Env = append(os.Environ(), "CF_HOME="+folder, "PG_MIGRATE_API="+api.URL, "TERM=xterm")
+		command := session.Command(context.Background(), args...) // the test ends it
+		command.Env = append(command.Env, "PG_MIGRATE_API="+api.URL, "TERM=xterm")
 		return command
 	}
+	if err := session.Login(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	for _, args := range [][]string{
-		{"install-plugin", "-f", binary},
-		{"api", address},
-		{"auth", "jane", "pass"},
-		{"target", "-o", "acme", "-s", "prod"},
+		{"install-plugin", "-f", build(t)},
 		{"pg-migrate", "target", "db-old", "k1", "db-new", "k2"},
 	} {
 		if text, err := run(args...).CombinedOutput(); err != nil {
@@ -295,13 +305,8 @@ func waitFor(t *testing.T, what string, is func() bool) {
 }
 
 func TestCtrlC(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds and runs the cf CLI")
-	}
-	api := clienttest.Start()
-	t.Cleanup(api.Close)
+	api, run := home(t)
 	api.On("GET /v1/replication", clienttest.Status("RUNNING"))
-	run := home(t, api)
 
 	command := run("pg-migrate", "replication", "--wait", "--poll-interval", "1s")
 	terminal, err := pty.StartWithSize(command, &pty.Winsize{Rows: 24, Cols: 100})
@@ -337,13 +342,8 @@ func TestCtrlC(t *testing.T) {
 }
 
 func TestNoOrphan(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds and runs the cf CLI")
-	}
-	api := clienttest.Start()
-	t.Cleanup(api.Close)
+	api, run := home(t)
 	api.On("GET /v1/replication", clienttest.Status("RUNNING"))
-	run := home(t, api)
 
 	command := run("pg-migrate", "replication", "--wait", "--poll-interval", "1s")
 	var out bytes.Buffer
@@ -368,13 +368,8 @@ func TestNoOrphan(t *testing.T) {
 }
 
 func TestPromptOnATerminal(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds and runs the cf CLI")
-	}
-	api := clienttest.Start()
-	t.Cleanup(api.Close)
+	api, run := home(t)
 	api.On("DELETE /v1/replication", clienttest.Accepted())
-	run := home(t, api)
 	for answer, want := range map[string]int{"\r": 0, "y\r": 1} {
 		before := api.Asked("DELETE /v1/replication")
 		command := run("pg-migrate", "delete-replication")
@@ -394,11 +389,7 @@ func TestPromptOnATerminal(t *testing.T) {
 }
 
 func TestNarrowTerminal(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds and runs the cf CLI")
-	}
-	api := clienttest.Start()
-	t.Cleanup(api.Close)
+	api, run := home(t)
 	running := clienttest.Status("RUNNING")
 	api.On("GET /v1/replication", running, running, clienttest.Status("IN-SYNC"))
 	api.On("GET /v1/replication/progress", clienttest.JSON(map[string]any{
@@ -406,7 +397,6 @@ func TestNarrowTerminal(t *testing.T) {
 		"bytes_per_second": 85_000_000, "tables_total": 1, "warnings": []string{"a warning that is far longer than the line of this terminal"},
 		"tables": []map[string]any{{"schema": "public", "name": "a_table_with_a_long_name", "phase": "COPYING", "bytes_copied": 1, "bytes_total": 2}},
 	}))
-	run := home(t, api)
 	command := run("pg-migrate", "replication", "--wait", "--poll-interval", "1s")
 	terminal, err := pty.StartWithSize(command, &pty.Winsize{Rows: 24, Cols: 40})
 	if err != nil {

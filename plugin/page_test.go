@@ -19,9 +19,6 @@ import (
 // be what comes out. Comments before a block say what the service answers from there on, and what is typed at a prompt.
 // With -update the page is written anew.
 func TestPage(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds and runs the cf CLI")
-	}
 	const page = "../docs/cli.md"
 	text, err := os.ReadFile(page)
 	if err != nil {
@@ -49,9 +46,8 @@ type reader struct {
 }
 
 func newReader(t *testing.T) *reader {
-	api := clienttest.Start()
-	t.Cleanup(api.Close)
-	return &reader{t: t, api: api, run: home(t, api)}
+	api, run := home(t)
+	return &reader{t: t, api: api, run: run}
 }
 
 // read gives the page with the outputs of now.

@@ -18,9 +18,6 @@ import (
 
 // TestProxyAndOwnCA reaches an API that only a proxy can reach, and that only a CA of one's own has signed (trap 37).
 func TestProxyAndOwnCA(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds and runs the cf CLI")
-	}
 	api := clienttest.StartTLS()
 	t.Cleanup(api.Close)
 	api.On("GET /v1/replication", clienttest.Status("IN-SYNC"))
@@ -29,7 +26,7 @@ func TestProxyAndOwnCA(t *testing.T) {
 		t.Fatal(err)
 	}
 	proxy := newProxy(t, strings.TrimPrefix(api.URL, "https://"))
-	run := home(t, api)
+	run := homeOf(t, api)
 	do := func(env string, args ...string) (string, error) {
 		command := run(append([]string{"pg-migrate"}, args...)...)
 		command.Env = append(command.Env, "PG_MIGRATE_API=", "HTTPS_PROXY="+env, "https_proxy=", "NO_PROXY=", "no_proxy=")

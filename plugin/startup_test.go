@@ -19,10 +19,8 @@ const most = 1.15
 // BenchmarkStartUp compares cf pg-migrate replication with a plugin that does nothing and the service's own answer, run
 // by turns: what the plugin adds. It fails where that is too much.
 func BenchmarkStartUp(b *testing.B) {
-	api := clienttest.Start()
-	b.Cleanup(api.Close)
+	api, run := home(b)
 	api.On("GET /v1/replication", clienttest.Status("RUNNING"))
-	run := home(b, api)
 	nothing := filepath.Join(b.TempDir(), "empty")
 	command := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", nothing, "./testdata/empty")
 	command.Env = append(os.Environ(), "CGO_ENABLED=0")

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -13,10 +12,10 @@ import (
 	"net/url"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/logbook"
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
 )
 
@@ -27,27 +26,9 @@ const (
 
 func TestMain(m *testing.M) { os.Exit(postgres.Main(m)) }
 
-// logBuffer keeps what is logged.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
 // address gives where a listener listens, when it does; empty before that.
-func (b *logBuffer) address(listener string) string {
-	lines := bufio.NewScanner(strings.NewReader(b.String()))
+func address(log *logbook.Book, listener string) string {
+	lines := bufio.NewScanner(strings.NewReader(log.String()))
 	for lines.Scan() {
 		var line struct{ Msg, Listener, Address string }
 		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "listening" && line.Listener == listener {
@@ -72,7 +53,7 @@ func unreachable(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, `{"resources": [{"guid": "guid-`+name+`", "name": "`+name+`"}]}`)
 }
 
-func eventually(t *testing.T, log *logBuffer, what string, happened func() bool) {
+func eventually(t *testing.T, log *logbook.Book, what string, happened func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
 	for !happened() {
@@ -118,15 +99,15 @@ func TestTheWholeService(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := &logBuffer{}
+	log := &logbook.Book{}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	ended := make(chan error, 1)
 	go func() {
 		ended <- run(ctx, s, slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: s.logLevel})))
 	}()
-	eventually(t, log, "it listens", func() bool { return log.address("api") != "" && log.address("metrics") != "" })
-	base := "http://" + log.address("api")
+	eventually(t, log, "it listens", func() bool { return address(log, "api") != "" && address(log, "metrics") != "" })
+	base := "http://" + address(log, "api")
 
 	for _, path := range []string{"/healthz", "/readyz", "/openapi.yaml"} {
 		if status, text := ask(t, "GET", base+path, ""); status != http.StatusOK {
@@ -156,7 +137,7 @@ func TestTheWholeService(t *testing.T) {
 	if status != http.StatusOK || !strings.Contains(progress, "PREFLIGHT_CRITICAL") || strings.Contains(progress, secret) {
 		t.Errorf("progress: %d %s", status, progress)
 	}
-	_, metrics := ask(t, "GET", "http://"+log.address("metrics")+"/metrics", "")
+	_, metrics := ask(t, "GET", "http://"+address(log, "metrics")+"/metrics", "")
 	for _, line := range []string{
 		`pg_migrate_migrations{status="FAILED"} 1`, "pg_migrate_copied_bytes 0", "pg_migrate_lag_bytes 0", "pg_migrate_takeovers_total",
 		`pg_migrate_request_duration_seconds_count{route="POST /v1/replication",status="202"} 1`,

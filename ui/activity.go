@@ -80,12 +80,5 @@ func (a *Activity) Stop() {
 
 // fitBytes shortens a line to at most width bytes: the spinner counts bytes when it computes how many lines to erase.
 func fitBytes(line string, width int) string {
-	if len(line) <= width {
-		return line
-	}
-	runes := []rune(line)
-	for len(runes) > 0 && len(string(runes)) > width-2 {
-		runes = runes[:len(runes)-1]
-	}
-	return string(runes) + ".."
+	return shorten(line, width, func(text string) int { return len(text) })
 }

@@ -7,23 +7,15 @@ import (
 	"github.com/cf-pg-migrate/cf-pg-migrate/api"
 )
 
-// Migration is what a banner names.
-type Migration struct {
-	Source, Target, Org, Space, User string
-}
-
 // Banner writes what is about to be done, as cf does: "Getting replication status from SOURCE to TARGET in org O /
 // space S as U...".
-func (s *Streams) Banner(doing string, m Migration) {
+func (s *Streams) Banner(doing string, m api.Instances, user string) {
 	style := s.ErrStyle()
 	name := func(text string) string { return style.Name(cleanName(text)) }
-	text := doing
-	if m.Source != "" {
-		text += fmt.Sprintf(" from %s to %s", name(m.Source), name(m.Target))
-	}
-	text += fmt.Sprintf(" in org %s / space %s", name(m.Org), name(m.Space))
-	if m.User != "" { // cf cannot read some names out of the token
-		text += " as " + name(m.User)
+	text := fmt.Sprintf("%s from %s to %s in org %s / space %s",
+		doing, name(m.SourceServiceInstanceName), name(m.TargetServiceInstanceName), name(m.Org), name(m.Space))
+	if user != "" { // cf cannot read some names out of the token
+		text += " as " + name(user)
 	}
 	fmt.Fprintln(s.Err, text+"...")
 }

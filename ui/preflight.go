@@ -7,10 +7,10 @@ import (
 )
 
 // Preflight prints the issues of both databases on Out.
-func (s *Streams) Preflight(m Migration, check api.PreflightCheck) {
-	s.issues("source database "+m.Source, check.SourceDatabaseIssues)
+func (s *Streams) Preflight(m api.Instances, check api.PreflightCheck) {
+	s.issues("source database "+m.SourceServiceInstanceName, check.SourceDatabaseIssues)
 	fmt.Fprintln(s.Out)
-	s.issues("target database "+m.Target, check.TargetDatabaseIssues)
+	s.issues("target database "+m.TargetServiceInstanceName, check.TargetDatabaseIssues)
 }
 
 func (s *Streams) issues(title string, issues api.DatabaseIssues) {

@@ -61,12 +61,15 @@ func wrap(text string, width int) []string {
 }
 
 // cut shortens a text to at most width columns, with two dots at the end of what was cut.
-func cut(text string, width int) string {
-	if columns(text) <= width {
+func cut(text string, width int) string { return shorten(text, width, columns) }
+
+// shorten is cut with another measure than columns.
+func shorten(text string, width int, measure func(string) int) string {
+	if measure(text) <= width {
 		return text
 	}
 	runes := []rune(text)
-	for len(runes) > 0 && columns(string(runes)) > width-2 {
+	for len(runes) > 0 && measure(string(runes)) > width-2 {
 		runes = runes[:len(runes)-1]
 	}
 	return string(runes) + ".."

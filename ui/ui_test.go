@@ -18,6 +18,8 @@ import (
 
 var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
+var migration = api.Instances{Org: "o", Space: "s", SourceServiceInstanceName: "a", TargetServiceInstanceName: "b"}
+
 func buffers() (*Streams, *bytes.Buffer, *bytes.Buffer) {
 	out, err := &bytes.Buffer{}, &bytes.Buffer{}
 	return &Streams{In: strings.NewReader(""), Out: out, Err: err, Width: func() int { return 60 }}, out, err
@@ -137,13 +139,13 @@ func TestColor(t *testing.T) {
 	s, out, err := buffers()
 	s.Color = true
 	s.Status("FAILED")
-	s.Banner("Looking", Migration{Source: "a", Target: "b", Org: "o", Space: "s", User: "u"})
+	s.Banner("Looking", migration, "u")
 	if strings.Contains(out.String()+err.String(), "\x1b") {
 		t.Error("colours off a terminal")
 	}
 	s.OutTerminal, s.ErrTerminal = true, true
-	s.Banner("Looking", Migration{Org: "o", Space: "s"})
-	if !strings.Contains(err.String(), "Looking in org \x1b[1;36mo\x1b[0m / space \x1b[1;36ms\x1b[0m...") {
+	s.Banner("Looking", migration, "")
+	if !strings.Contains(err.String(), "Looking from \x1b[1;36ma\x1b[0m to \x1b[1;36mb\x1b[0m in org \x1b[1;36mo\x1b[0m / space \x1b[1;36ms\x1b[0m...") {
 		t.Errorf("%q", err.String())
 	}
 }
@@ -383,7 +385,7 @@ func TestResults(t *testing.T) {
 		},
 		"preflight": {
 			func(s *Streams) {
-				s.Preflight(Migration{Source: "a", Target: "b"}, api.PreflightCheck{
+				s.Preflight(migration, api.PreflightCheck{
 					SourceDatabaseIssues: api.DatabaseIssues{Critical: []string{strings.Repeat("word ", 20)}, Warning: []string{"w"}},
 				})
 			},

@@ -66,7 +66,13 @@ type Client struct {
 	tls  TLSPolicy
 
 	mu    sync.Mutex
-	cache map[[sha256.Size]byte]cached
+	cache map[question]cached
+}
+
+// question is what was asked with which token, which itself is kept nowhere.
+type question struct {
+	token [sha256.Size]byte
+	names Names
 }
 
 type cached struct {
@@ -82,7 +88,7 @@ func New(address string, skipSSLValidation bool, policy TLSPolicy) *Client {
 		SetLogger(silent{}). // resty's own lines could hold parts of a request
 		SetRedirectPolicy(resty.NoRedirectPolicy()).
 		SetTLSClientConfig(&tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: skipSSLValidation}) //nolint:gosec // the operator's setting
-	return &Client{http: http, tls: policy, cache: map[[sha256.Size]byte]cached{}}
+	return &Client{http: http, tls: policy, cache: map[question]cached{}}
 }
 
 // silent is a resty.Logger that drops everything.
@@ -95,11 +101,9 @@ func (silent) Debugf(string, ...any) {}
 // Look finds everything that the names mean to the owner of the token. Errors: *NotFoundError, *ForbiddenError,
 // *UnusableKeyError, *UnavailableError. An answer is kept for some seconds, so that polling does not load the platform.
 func (c *Client) Look(ctx context.Context, token string, names Names) (Access, error) {
-	key := sha256.Sum256([]byte(strings.Join([]string{
-		token, names.Org, names.Space, names.SourceInstance, names.SourceKey, names.TargetInstance, names.TargetKey,
-	}, "\x00")))
+	asked := question{sha256.Sum256([]byte(token)), names}
 	c.mu.Lock()
-	hit, known := c.cache[key]
+	hit, known := c.cache[asked]
 	c.mu.Unlock()
 	if known && time.Now().Before(hit.until) {
 		return hit.access, nil
@@ -113,7 +117,7 @@ func (c *Client) Look(ctx context.Context, token string, names Names) (Access, e
 	if len(c.cache) >= cacheEntries {
 		clear(c.cache)
 	}
-	c.cache[key] = cached{access: access, until: time.Now().Add(cacheTime)}
+	c.cache[asked] = cached{access: access, until: time.Now().Add(cacheTime)}
 	return access, nil
 }
 

@@ -146,7 +146,7 @@ func (s *Service) CreateReplication(ctx context.Context, token string, names clo
 	if err != nil {
 		return fmt.Errorf("storing credentials: %w", err)
 	}
-	m := &state.Migration{ID: id, SourceGUID: access.SourceGUID, TargetGUID: access.TargetGUID, Names: stateNames(names), ReplicationStatus: string(Waiting)}
+	m := &state.Migration{ID: id, SourceGUID: access.SourceGUID, TargetGUID: access.TargetGUID, Names: state.Names(names), ReplicationStatus: string(Waiting)}
 	err = s.store.InTx(ctx, func(tx pgx.Tx) error {
 		if err := s.store.Create(ctx, tx, m, sealed); err != nil {
 			return err
@@ -285,7 +285,7 @@ func (s *Service) refresh(ctx context.Context, m *state.Migration, names cloudfo
 		return nil
 	}
 	keep := where(func(r rule) bool { return !r.forgets })
-	return s.store.SaveCredentials(ctx, m.ID, stateNames(names), now, keep, removal)
+	return s.store.SaveCredentials(ctx, m.ID, state.Names(names), now, keep, removal)
 }
 
 // change changes the caller's migration while its row is held; removal says that it will need its credentials again.
@@ -314,13 +314,6 @@ func (s *Service) change(ctx context.Context, token string, names cloudfoundry.N
 		}
 		return do(tx, m)
 	})
-}
-
-func stateNames(n cloudfoundry.Names) state.Names {
-	return state.Names{
-		Org: n.Org, Space: n.Space,
-		SourceInstance: n.SourceInstance, SourceKey: n.SourceKey, TargetInstance: n.TargetInstance, TargetKey: n.TargetKey,
-	}
 }
 
 // idBytes gives 8 hexadecimal digits, which is what the names of the objects on the source have room for.

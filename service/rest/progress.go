@@ -18,13 +18,13 @@ const (
 
 func (s *server) replicationProgress(w http.ResponseWriter, r *http.Request, c call) error {
 	limit := limitDefault
-	if text := c.query.Get("limit"); text != "" {
+	if text := c.given.Get("limit"); text != "" {
 		var err error
 		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > limitMax {
 			return badRequest("Parameter 'limit' must be a number from 1 to %d", limitMax)
 		}
 	}
-	after, err := base64.RawURLEncoding.DecodeString(c.query.Get("cursor"))
+	after, err := base64.RawURLEncoding.DecodeString(c.given.Get("cursor"))
 	if err != nil {
 		return badRequest("Parameter 'cursor' is none that this service gave")
 	}

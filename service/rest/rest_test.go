@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/api"
+	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/logbook"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/cloudfoundry"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/preflight"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/progress"
@@ -110,31 +111,14 @@ func (s *scripted) DeleteFinalization(_ context.Context, token string, names clo
 }
 
 // newHandler gives the handler in front of what is scripted, and its log at debug level.
-func newHandler(s *scripted) (http.Handler, *lockedBuffer) {
-	log := &lockedBuffer{}
+func newHandler(s *scripted) (http.Handler, *logbook.Book) {
+	log := &logbook.Book{}
 	return rest.NewHandler(rest.Options{
 		Migrations: s,
 		Ready:      func(context.Context) error { return nil },
-		Log:        slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log:        log.Logger(),
 		Requests:   10,
 	}), log
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // request is one request; parts that are not given are those of a valid one.

@@ -111,9 +111,9 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 // call is a request that passed validation.
 type call struct {
 	token       string
+	given       url.Values // the parameters that are texts, as they came
 	names       cloudfoundry.Names
 	cleanTarget bool
-	query       url.Values // the additional parameters
 }
 
 func (s *server) preflightCheck(w http.ResponseWriter, r *http.Request, c call) error {
@@ -171,7 +171,7 @@ func accepted(w http.ResponseWriter, path string, c call, err error) error {
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Location", path+"?"+query(c.names).Encode())
+	w.Header().Set("Location", path+"?"+c.given.Encode())
 	w.WriteHeader(http.StatusAccepted)
 	return nil
 }

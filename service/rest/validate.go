@@ -45,20 +45,18 @@ func (s *server) withNames(next handler, additional ...string) http.HandlerFunc 
 		if err != nil {
 			return badRequest("The query cannot be understood")
 		}
-		values := map[string]string{}
 		for name, given := range query {
 			switch {
 			case !slices.Contains(parameters, name) && !slices.Contains(additional, name):
-				return badRequest("Parameter '%s' is unknown; those known are %s", name, strings.Join(append(slices.Clone(parameters), additional...), ", "))
+				return unknown(name, additional)
 			case len(given) != 1:
 				return badRequest("Parameter '%s' is given %d times", name, len(given))
 			}
-			values[name] = given[0]
 		}
-		if c.names, err = names(values); err != nil {
+		c.given = query
+		if c.names, err = names(query); err != nil {
 			return err
 		}
-		c.query = query
 		return next(w, r, c)
 	})
 }
@@ -81,7 +79,7 @@ func (s *server) withBody(next handler, additional ...string) http.HandlerFunc {
 		if err != nil {
 			return err
 		}
-		values := map[string]string{}
+		c.given = url.Values{}
 		for name, raw := range fields {
 			switch {
 			case slices.Contains(parameters, name):
@@ -89,16 +87,16 @@ func (s *server) withBody(next handler, additional ...string) http.HandlerFunc {
 				if err := json.Unmarshal(raw, &value); err != nil || string(raw) == "null" {
 					return badRequest("Parameter '%s' must be a text", name)
 				}
-				values[name] = value
+				c.given.Set(name, value)
 			case name == "clean_target" && slices.Contains(additional, name):
 				if err := json.Unmarshal(raw, &c.cleanTarget); err != nil || string(raw) == "null" {
 					return badRequest("Parameter '%s' must be true or false", name)
 				}
 			default:
-				return badRequest("Parameter '%s' is unknown; those known are %s", name, strings.Join(append(slices.Clone(parameters), additional...), ", "))
+				return unknown(name, additional)
 			}
 		}
-		if c.names, err = names(values); err != nil {
+		if c.names, err = names(c.given); err != nil {
 			return err
 		}
 		return next(w, r, c)
@@ -137,27 +135,23 @@ func decodeObject(body []byte) (map[string]json.RawMessage, error) {
 	return fields, nil
 }
 
-func names(values map[string]string) (cloudfoundry.Names, error) {
+func unknown(name string, additional []string) error {
+	return badRequest("Parameter '%s' is unknown; those known are %s", name, strings.Join(append(slices.Clone(parameters), additional...), ", "))
+}
+
+func names(given url.Values) (cloudfoundry.Names, error) {
 	for _, name := range parameters {
-		if value, given := values[name]; !given {
+		if !given.Has(name) {
 			return cloudfoundry.Names{}, badRequest("Parameter '%s' is missing", name)
-		} else if strings.TrimSpace(value) == "" {
+		} else if strings.TrimSpace(given.Get(name)) == "" {
 			return cloudfoundry.Names{}, badRequest("Parameter '%s' is empty", name)
 		}
 	}
 	return cloudfoundry.Names{
-		Org: values["org"], Space: values["space"],
-		SourceInstance: values["source_service_instance_name"], SourceKey: values["source_service_key_name"],
-		TargetInstance: values["target_service_instance_name"], TargetKey: values["target_service_key_name"],
+		Org: given.Get("org"), Space: given.Get("space"),
+		SourceInstance: given.Get("source_service_instance_name"), SourceKey: given.Get("source_service_key_name"),
+		TargetInstance: given.Get("target_service_instance_name"), TargetKey: given.Get("target_service_key_name"),
 	}, nil
-}
-
-func query(n cloudfoundry.Names) url.Values {
-	return url.Values{
-		"org": {n.Org}, "space": {n.Space},
-		"source_service_instance_name": {n.SourceInstance}, "source_service_key_name": {n.SourceKey},
-		"target_service_instance_name": {n.TargetInstance}, "target_service_key_name": {n.TargetKey},
-	}
 }
 
 // token takes the bearer token from the header (RFC 6750, 2.1; the scheme's case does not matter).
