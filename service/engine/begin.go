@@ -16,7 +16,7 @@ import (
 // begin is the stage of a migration of which nothing is on the target: preflight check, choice of the method, first snapshot,
 // and the ledger.
 func (a *attempt) begin(ctx context.Context) (ledger.Stage, error) {
-	report, err := a.replication.check(ctx, a.sides.Source.Endpoint.Database, a.sides.Target.Endpoint.Database)
+	report, err := a.check(ctx, a.sides.Source.Endpoint.Database, a.sides.Target.Endpoint.Database)
 	if err != nil {
 		return "", err
 	}
@@ -47,34 +47,29 @@ func (a *attempt) build(ctx context.Context) (ledger.Stage, error) {
 	return a.pass(ctx, ledger.StageSchema, ledger.StageCopying)
 }
 
-// pass records a stage that no other transaction records.
-func (a *attempt) pass(ctx context.Context, from, to ledger.Stage) (ledger.Stage, error) {
-	return to, a.job.Ledger.SetStage(ctx, a.sides.Target.Conn, from, to)
-}
-
 // firstContact turns a connection that fails before anything was made into the preflight check's text; the check opens its
 // own connections, so that what was a passing fault is simply tried again.
-func (r *Replication) firstContact(ctx context.Context, err error) error {
+func (a *attempt) firstContact(ctx context.Context, err error) error {
 	// A migration that another worker or attempt may have begun is not ended by a database that is away for a while.
-	if r.begun() {
+	if a.begun() {
 		return err
 	}
-	source, target, dbErr := r.migration.Databases(ctx)
+	source, target, dbErr := a.migration.Databases(ctx)
 	if dbErr != nil {
 		return dbErr
 	}
-	if _, checkErr := r.check(ctx, source, target); checkErr != nil {
+	if _, checkErr := a.check(ctx, source, target); checkErr != nil {
 		return checkErr
 	}
 	return err
 }
 
 // begun says whether this worker has made something, or an earlier one may have.
-func (r *Replication) begun() bool { return r.job.Progress.Touched() || r.migration.Epoch > 1 }
+func (a *attempt) begun() bool { return a.job.Progress.Touched() || a.migration.Epoch > 1 }
 
 // check makes the preflight check; critical findings are a *failure.Failure.
-func (r *Replication) check(ctx context.Context, source, target database.Database) (preflight.Report, error) {
-	report, err := r.engine.preflight(ctx, r.migration.ID, source, target)
+func (a *attempt) check(ctx context.Context, source, target database.Database) (preflight.Report, error) {
+	report, err := a.engine.preflight(ctx, a.migration.ID, source, target)
 	if err != nil || !report.Critical() {
 		return report, err
 	}
@@ -83,6 +78,6 @@ func (r *Replication) check(ctx context.Context, source, target database.Databas
 		Code:      failure.PreflightCritical,
 		Message:   "The preflight check found critical issues: " + strings.Join(texts, "; "),
 		Hint:      "Mend them ('cf pg-migrate preflight-check' shows them all), then delete the replication and create it again.",
-		Untouched: !r.begun(),
+		Untouched: !a.begun(),
 	}
 }

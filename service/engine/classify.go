@@ -9,6 +9,7 @@ import (
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/failure"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/fence"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/job"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/largeobject"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/ledger"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/schema"
@@ -17,13 +18,13 @@ import (
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/trust"
 )
 
-// classify is classify for an error of this replication, of which more is known.
-func (r *Replication) classify(err error) *failure.Failure {
+// classifyOf is classify for an error of a migration of which more is known.
+func classifyOf(j *job.Job, err error) *failure.Failure {
 	var pg *pgconn.PgError
 	if failure.Of(err) != nil || !errors.As(err, &pg) || !database.LockTableFull(pg) {
 		return classify(err)
 	}
-	side := r.job.Full()
+	side := j.Full()
 	var target *stream.TargetError
 	if side == "" || errors.As(err, &target) { // the stream reads by itself what becomes of changes
 		side = database.Target

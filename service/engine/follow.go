@@ -64,7 +64,7 @@ func (a *attempt) serve(ctx context.Context, following method.Following, auditor
 	for {
 		var requests <-chan request
 		if a.job.Progress.Finalizable() {
-			requests = a.replication.requests
+			requests = a.requests
 		}
 		select {
 		case <-ticker.C:
@@ -92,11 +92,11 @@ func (a *attempt) finalize(ctx context.Context, q request, following method.Foll
 		Job:       a.job,
 		Source:    a.sides.Source.Endpoint,
 		Target:    a.sides.Target.Endpoint,
-		Method:    func(s job.Sides) method.Method { return a.replication.newMethod(a.name, s) },
+		Method:    func(s job.Sides) method.Method { return a.newMethod(a.name, s) },
 		Following: following,
 		Auditor:   auditor,
 		Opened:    q.opened,
-		Steps:     a.replication.engine.cutoverSteps(),
+		Steps:     a.engine.cutoverSteps(),
 	}
 	outcome := c.Run(running) //nolint:contextcheck // it ends with the one who asked, and with Run
 	err := outcome

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/job"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/largeobject"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/ledger"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/schema"
@@ -17,27 +18,27 @@ import (
 // schema) and, with cleanTarget, what it created on the target. It is idempotent. No Replication of m may be running.
 // A target that cannot be reached is an error only with cleanTarget.
 func (e *Engine) Remove(ctx context.Context, m Migration, cleanTarget bool) error {
-	r := e.NewReplication(m)
-	from, to, err := r.job.Endpoints(ctx)
+	j := e.newJob(m)
+	from, to, err := j.Endpoints(ctx)
 	if err != nil {
 		return err
 	}
-	targetErr := r.removeFromTarget(ctx, to, cleanTarget)
+	targetErr := removeFromTarget(ctx, j, to, cleanTarget)
 	if targetErr != nil && !cleanTarget && !errors.Is(targetErr, ledger.ErrTakenOver) {
-		r.job.Log.Warn("the ledger on the target could not be removed", "error", targetErr)
+		j.Log.Warn("the ledger on the target could not be removed", "error", targetErr)
 		targetErr = nil
 	}
-	return errors.Join(r.removeFromSource(ctx, from), targetErr)
+	return errors.Join(removeFromSource(ctx, j, from), targetErr)
 }
 
-func (r *Replication) removeFromSource(ctx context.Context, from database.Endpoint) error {
+func removeFromSource(ctx context.Context, j *job.Job, from database.Endpoint) error {
 	conn, err := from.Connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer database.Close(ctx, conn)
-	source := r.job.Capture(conn)
-	f := r.job.Fence(from)
+	source := j.Capture(conn)
+	f := j.Fence(from)
 	if err := f.Lift(ctx, conn); err != nil {
 		return err
 	}
@@ -52,13 +53,13 @@ func (r *Replication) removeFromSource(ctx context.Context, from database.Endpoi
 
 // removeFromTarget removes the ledger and, if asked, what the schema copy created. A target that was opened is the truth,
 // and nothing of it is dropped any more.
-func (r *Replication) removeFromTarget(ctx context.Context, to database.Endpoint, clean bool) error {
+func removeFromTarget(ctx context.Context, j *job.Job, to database.Endpoint, clean bool) error {
 	conn, err := to.Connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer database.Close(ctx, conn)
-	progress, err := r.job.Ledger.TakeOver(ctx, conn)
+	progress, err := j.Ledger.TakeOver(ctx, conn)
 	switch {
 	case errors.Is(err, ledger.ErrForeign):
 		return nil
@@ -73,10 +74,10 @@ func (r *Replication) removeFromTarget(ctx context.Context, to database.Endpoint
 		}
 	}
 	if clean && progress.Stage != ledger.StageOpened {
-		err := schema.Drop(ctx, conn, progress.DropSQL, func(tx pgx.Tx) error { return r.job.Ledger.CheckEpoch(ctx, tx) })
+		err := schema.Drop(ctx, conn, progress.DropSQL, func(tx pgx.Tx) error { return j.Ledger.CheckEpoch(ctx, tx) })
 		if err != nil {
 			return fmt.Errorf("dropping from the target what the replication created there: %w", err)
 		}
 	}
-	return r.job.Ledger.Drop(ctx, conn)
+	return j.Ledger.Drop(ctx, conn)
 }

@@ -1,10 +1,6 @@
 package engine
 
 import (
-	"context"
-	"errors"
-
-	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/failure"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/job"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/ledger"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/progress"
@@ -20,26 +16,17 @@ type Replication struct {
 	ended    chan struct{} // closed when Run has ended
 }
 
-// request is a finalization that was asked for.
-type request struct {
-	ctx    context.Context //nolint:containedctx // the caller's, for as long as it waits for the outcome
-	opened func(context.Context) error
-	result chan<- error // has room for the outcome
-}
-
 // NewReplication prepares m; nothing is done before Run.
 func (e *Engine) NewReplication(m Migration) *Replication {
+	return &Replication{engine: e, migration: m, job: e.newJob(m), requests: make(chan request), ended: make(chan struct{})}
+}
+
+func (e *Engine) newJob(m Migration) *job.Job {
 	log := e.Log.With("migration", m.ID, "epoch", m.Epoch)
-	return &Replication{
-		engine:    e,
-		migration: m,
-		job: &job.Job{
-			ID: m.ID, Epoch: m.Epoch, Settings: e.Settings, Log: log, Databases: m.Databases, OnReached: e.reached,
-			Ledger:   ledger.Ledger{Migration: m.ID, Epoch: m.Epoch, Next: nextStages()},
-			Progress: progress.New(log),
-		},
-		requests: make(chan request),
-		ended:    make(chan struct{}),
+	return &job.Job{
+		ID: m.ID, Epoch: m.Epoch, Settings: e.Settings, Log: log, Databases: m.Databases, OnReached: e.reached,
+		Ledger:   ledger.Ledger{Migration: m.ID, Epoch: m.Epoch, Next: nextStages()},
+		Progress: progress.New(log),
 	}
 }
 
@@ -49,60 +36,4 @@ func (r *Replication) Progress() progress.Progress { return r.job.Progress.Progr
 // FinalizationProgress gives how the newest finalization stands.
 func (r *Replication) FinalizationProgress() progress.FinalizationProgress {
 	return r.job.Progress.FinalizationProgress()
-}
-
-// Finalize ends the migration while Run is at work in another goroutine, and waits until it is in sync: online comparison of
-// what has changed, fence, drain, comparison of what has changed since, sequences, constraints, opening, release. The opening is
-// one transaction on the target; its commit is the point of no return, after which opened is called and must store durably that
-// the target is the truth from now on. On an error (a *failure.Failure, or ctx's error) the source is writable again and Run goes
-// on, so that Finalize can be called again. After nil, Run gives nil too.
-func (r *Replication) Finalize(ctx context.Context, opened func(context.Context) error) error {
-	if !r.job.Progress.FinalizationAsked() {
-		return &failure.Failure{Code: failure.Database, Message: "A finalization is running already"}
-	}
-	defer r.job.Progress.FinalizationEnded()
-	limit := r.job.Settings.FinalizationLimit + r.job.Progress.ExpectedCutover()
-	limited, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	err := r.ask(limited, opened)
-	for errors.Is(err, errNotYet) {
-		err = r.ask(limited, opened)
-	}
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case errors.Is(err, errNotInSync):
-		return &failure.Failure{Code: failure.NotInSync, Message: "The replication is not in sync", Hint: "Wait until 'cf pg-migrate replication' shows IN-SYNC, then finalize again."}
-	case limited.Err() != nil:
-		return &failure.Failure{
-			Code:    failure.Timeout,
-			Message: "The finalization took longer than " + limit.String() + " and was given up; the source is writable again",
-			Hint:    "Try again at a time of less load, or ask the operator to raise the limit.",
-		}
-	}
-	if f := r.classify(err); f != nil {
-		return f
-	}
-	return &failure.Failure{Code: failure.Database, Message: "The finalization was interrupted: " + err.Error(), Hint: failure.FinalizeAgain, Err: err}
-}
-
-var (
-	// errNotInSync says that no finalization could begin as long as somebody waited for it.
-	errNotInSync = errors.New("the replication is not in sync")
-	// errNotYet says that it was in sync only just before: the request is to be made again.
-	errNotYet = errors.New("the replication is not in sync any more")
-)
-
-// ask hands a finalization to Run as soon as one can begin, and waits for the outcome.
-func (r *Replication) ask(ctx context.Context, opened func(context.Context) error) error {
-	result := make(chan error, 1)
-	select {
-	case r.requests <- request{ctx: ctx, opened: opened, result: result}:
-		return <-result
-	case <-r.ended:
-	case <-ctx.Done():
-	}
-	return errNotInSync
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/failure"
@@ -21,9 +22,6 @@ const (
 	noRoomPause  = 5 * time.Second
 	noRoomMemory = time.Hour
 )
-
-// errNotFinalized says that a finalization for which the stream was stopped has failed.
-var errNotFinalized = errors.New("the finalization failed")
 
 // Run prepares (preflight check included), copies and then applies changes until
 //   - ctx ends: it gives ctx's error, and another Run with a higher epoch goes on from there;
@@ -47,7 +45,7 @@ func (r *Replication) Run(ctx context.Context) error {
 		case errors.Is(err, errNotFinalized), errors.Is(err, trust.ErrCopyAgain):
 			continue
 		}
-		failed := r.classify(err)
+		failed := classifyOf(r.job, err)
 		full := failed != nil && failed.Code == failure.LockTableFull && noRoom.another()
 		if failed != nil && !full {
 			r.job.Log.Error("replication failed", "code", failed.Code, "error", err)
@@ -83,7 +81,10 @@ func (r *Replication) attempt(ctx context.Context, healthy *time.Time) error {
 	defer a.close(ctx)
 	*healthy = time.Now()
 	for stage != ledger.StageDone {
-		s := stages[stage]
+		s, known := stages[stage]
+		if !known {
+			return fmt.Errorf("the ledger on the target is at stage %q, which this version of the service does not know", stage)
+		}
 		r.job.Reached(stagePoint(stage))
 		r.job.Enter(s.phase)
 		stage, err = s.do(a, ctx)
@@ -93,6 +94,60 @@ func (r *Replication) attempt(ctx context.Context, healthy *time.Time) error {
 		}
 	}
 	return nil
+}
+
+// connect opens the attempt's sessions, and gives the stage from which it goes on. What is given without an error has to be
+// closed.
+func (r *Replication) connect(ctx context.Context) (_ *attempt, _ ledger.Stage, err error) {
+	source, target, err := r.job.Endpoints(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	a := &attempt{
+		engine: r.engine, migration: r.migration, job: r.job, requests: r.requests,
+		sides: job.Sides{Source: job.Side{Endpoint: source}, Target: job.Side{Endpoint: target}},
+	}
+	defer func() {
+		if err != nil {
+			a.close(ctx)
+		}
+	}()
+	if a.sides.Target.Conn, err = target.Connect(ctx); err != nil {
+		return nil, "", a.firstContact(ctx, err)
+	}
+	known, err := r.job.Ledger.TakeOver(ctx, a.sides.Target.Conn)
+	if err != nil {
+		return nil, "", err
+	}
+	if known.Stage == ledger.StageNone && r.migration.Opened {
+		return a, ledger.StageDone, nil // the ledger is the last thing that a finished migration removes
+	}
+	if a.sides.Source.Conn, err = source.Connect(ctx); err != nil {
+		if known.Stage == ledger.StageNone {
+			err = a.firstContact(ctx, err)
+		}
+		return nil, "", err
+	}
+	if known.Stage == ledger.StageNone {
+		return a, known.Stage, nil
+	}
+	a.choose(known.Method, known.Reason)
+	if known.Stage == ledger.StageOpened {
+		return a, known.Stage, nil
+	}
+	return a, known.Stage, a.resume(ctx, known)
+}
+
+// resume makes sure that the source is not left fenced, and is still the one that the ledger knows.
+func (a *attempt) resume(ctx context.Context, known ledger.Progress) error {
+	if err := a.job.Fence(a.sides.Source.Endpoint).Lift(ctx, a.sides.Source.Conn); err != nil {
+		return err
+	}
+	a.job.Progress.Unfenced()
+	if err := a.method.Check(ctx, known); err != nil {
+		return err
+	}
+	return a.job.ReadTables(ctx, a.sides, false)
 }
 
 // roomTries counts the attempts that a full lock table has ended.

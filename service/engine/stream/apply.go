@@ -39,9 +39,9 @@ type Counts struct {
 
 // Table is a table that is replicated.
 type Table struct {
-	catalog.Table
-	From   pglogrepl.LSN // changes that commit at or after it are applied
-	Counts *Counts
+	Catalog catalog.Table
+	From    pglogrepl.LSN // changes that commit at or after it are applied
+	Counts  *Counts
 }
 
 // MismatchError says that an update or a delete did not find exactly one row: the target is not what the source was.
@@ -315,12 +315,12 @@ func (a *Apply) describe(d *description) error {
 	if !known {
 		return &SchemaChangedError{Table: d.schema + "." + d.name, Detail: "it is new"}
 	}
-	r, err := newRelation(t.Table, d)
+	r, err := newRelation(t.Catalog, d)
 	if err != nil {
 		return err
 	}
 	r.counts, r.from = t.Counts, t.From
-	r.setTarget(a.targetTables[tableName{t.Schema, t.Name}])
+	r.setTarget(a.targetTables[tableName{t.Catalog.Schema, t.Catalog.Name}])
 	a.relations[d.oid] = r
 	return nil
 }

@@ -188,7 +188,7 @@ func (r *route) run(t testing.TB) *running {
 	}
 	for _, table := range r.tables {
 		a.counts[table.Name] = &stream.Counts{}
-		a.Tables[table.OID] = stream.Table{Table: table, From: r.point, Counts: a.counts[table.Name]}
+		a.Tables[table.OID] = stream.Table{Catalog: table, From: r.point, Counts: a.counts[table.Name]}
 	}
 	replication, target := r.connectReplication(t), connect(t, r.targetURL)
 	if _, err := target.Exec(t.Context(), planSQL); err != nil {

@@ -174,7 +174,7 @@ func (l *Logical) newApply(ctx context.Context, known ledger.Progress) (*stream.
 		} else {
 			l.job.Progress.TableReplicating(e.OID)
 		}
-		apply.Tables[e.OID] = stream.Table{Table: t.Catalog, From: from, Counts: t.Changes}
+		apply.Tables[e.OID] = stream.Table{Catalog: t.Catalog, From: from, Counts: t.Changes}
 	}
 	return apply, nil
 }
