@@ -1,19 +1,18 @@
 package migration_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/logbook"
 	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/cloudfoundry"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
@@ -48,7 +47,7 @@ type house struct {
 	store  *state.Store
 	engine *scripted
 	access *accesses
-	log    *lockedBuffer
+	log    *logbook.Book
 }
 
 func newHouse(t *testing.T) *house {
@@ -65,20 +64,16 @@ func newHouse(t *testing.T) *house {
 	}
 	t.Cleanup(store.Close)
 	h := &house{
-		t: t, store: store, engine: newScripted(), log: &lockedBuffer{},
+		t: t, store: store, engine: newScripted(), log: &logbook.Book{},
 		access: &accesses{byToken: map[string]cloudfoundry.Access{token: accessOf("source", "target")}},
 	}
-	h.Service = migration.NewService(h.access, h.engine, store, h.jobs("api"), h.logger())
+	h.Service = migration.NewService(h.access, h.engine, store, h.jobs("api"), h.log.Logger())
 	return h
-}
-
-func (h *house) logger() *slog.Logger {
-	return slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 func (h *house) jobs(instance string) *migration.Jobs {
 	h.t.Helper()
-	jobs, err := migration.NewJobs(h.store, h.engine, 10, instance, h.logger())
+	jobs, err := migration.NewJobs(h.store, h.engine, 10, instance, h.log.Logger())
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -100,23 +95,6 @@ func (h *house) work(instance string) (stop func()) {
 	})
 	h.t.Cleanup(stop)
 	return stop
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // receive waits for what the engine is asked.
