@@ -294,6 +294,7 @@ func waitFor(t *testing.T, what string, is func() bool) {
 	}
 }
 
+// TestCtrlC presses Ctrl-C while the plugin waits: it says what goes on, and ends with cf (trap P5).
 func TestCtrlC(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and runs the cf CLI")
@@ -336,6 +337,7 @@ func TestCtrlC(t *testing.T) {
 	}
 }
 
+// TestNoOrphan kills cf alone: the plugin ends with it (trap P5).
 func TestNoOrphan(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and runs the cf CLI")
@@ -367,6 +369,7 @@ func TestNoOrphan(t *testing.T) {
 	}
 }
 
+// TestPromptOnATerminal answers a question with Return, and with y (trap P36).
 func TestPromptOnATerminal(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and runs the cf CLI")
@@ -393,6 +396,7 @@ func TestPromptOnATerminal(t *testing.T) {
 	}
 }
 
+// TestNarrowTerminal waits on a terminal of 40 columns (trap P12).
 func TestNarrowTerminal(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and runs the cf CLI")
