@@ -81,6 +81,14 @@ format: $(BIN)/golangci-lint ## format the code
 generate: ## write api/types.gen.go from api/openapi.yaml
 	go generate ./api
 
+# All packages whose tests know -update, and those of their tests that write. Where one fails all the same, it is held
+# against what was written.
+GOLDEN := TestDocumentation|TestPage|TestReadme|TestScenarios|TestScripts
+.PHONY: golden
+golden: fixtures ## write the golden files, the scripts' outputs and the generated pages of docs/ anew
+	@packages=$$(grep -rl --include='*_test.go' 'flag.Bool("update"' . | xargs -n 1 dirname | sort -u); \
+		go test -count=1 $$packages -run '^($(GOLDEN))$$' -update || go test -count=1 $$packages -run '^($(GOLDEN))$$'
+
 .PHONY: demo
 demo: ## move a real database with the real cf CLI; KEEP=1 leaves all running, SAMPLE=FILE moves your dump
 	@go run ./demo $(if $(KEEP),-keep) $(if $(SAMPLE),-sample '$(SAMPLE)')

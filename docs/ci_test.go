@@ -68,3 +68,29 @@ func TestGoIsTheSameEverywhere(t *testing.T) {
 		}
 	}
 }
+
+// TestGoldenFilesAreMadeAnew makes sure that make golden runs every test that writes what it compares with.
+func TestGoldenFilesAreMadeAnew(t *testing.T) {
+	made := regexp.MustCompile("^(" + firstGroup(t, "Makefile", `(?m)^GOLDEN := (.*)$`) + ")$")
+	writes := regexp.MustCompile(`\*update\b|\bgolden\(t`)
+	found := 0
+	for path, text := range repository(t) {
+		if !strings.HasSuffix(path, "_test.go") || strings.HasPrefix(path, "docs/") {
+			continue
+		}
+		for _, m := range testFunc.FindAllStringSubmatchIndex(text, -1) {
+			test, body := text[m[2]:m[3]], text[m[0]:]
+			body, _, _ = strings.Cut(body, "\n}\n")
+			if !writes.MatchString(body) {
+				continue
+			}
+			found++
+			if !made.MatchString(test) {
+				t.Errorf("%s of %s is not in make golden", test, path)
+			}
+		}
+	}
+	if found < 4 {
+		t.Errorf("only %d tests that write were found", found)
+	}
+}
