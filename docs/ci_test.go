@@ -1,7 +1,9 @@
 package docs
 
 import (
+	"encoding/json"
 	"os"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -58,10 +60,11 @@ func TestTheImageIsBuiltAsElsewhere(t *testing.T) {
 func TestGoIsTheSameEverywhere(t *testing.T) {
 	want := firstGroup(t, "go.mod", `(?m)^go (\d+\.\d+)`)
 	for file, expression := range map[string]string{
-		".github/workflows/ci.yml":      `golang:(\d+\.\d+)-bookworm`,
-		".github/workflows/release.yml": `golang:(\d+\.\d+)-bookworm`,
-		"deploy/Dockerfile":             `golang:(\d+\.\d+)-bookworm`,
-		"docs/contributing.md":          `Debian 12 with Go (\d+\.\d+)`,
+		".github/workflows/ci.yml":        `golang:(\d+\.\d+)-bookworm`,
+		".github/workflows/release.yml":   `golang:(\d+\.\d+)-bookworm`,
+		"deploy/Dockerfile":               `golang:(\d+\.\d+)-bookworm`,
+		".devcontainer/devcontainer.json": `golang:(\d+\.\d+)-bookworm`,
+		"docs/contributing.md":            `Debian 12 with Go (\d+\.\d+)`,
 	} {
 		if got := firstGroup(t, file, expression); got != want {
 			t.Errorf("%s has Go %s, go.mod %s", file, got, want)
@@ -92,5 +95,33 @@ func TestGoldenFilesAreMadeAnew(t *testing.T) {
 	}
 	if found < 4 {
 		t.Errorf("only %d tests that write were found", found)
+	}
+}
+
+// TestEveryModuleIsKeptCurrent makes sure that dependabot knows all modules.
+func TestEveryModuleIsKeptCurrent(t *testing.T) {
+	known := strings.Split(firstGroup(t, ".github/dependabot.yml", `(?m)^ +directories: \[(.*)\]$`), ", ")
+	known = append(known, "/fixtures/cf") // pinned, see there
+	var modules []string
+	walk(t, func(file string) {
+		if path.Base(file) == "go.mod" {
+			modules = append(modules, path.Dir("/"+file))
+		}
+	})
+	slices.Sort(known)
+	slices.Sort(modules)
+	if !slices.Equal(known, modules) {
+		t.Errorf("dependabot knows %v of %v", known, modules)
+	}
+}
+
+// TestTheDevcontainerIsJSON makes sure that editors can read it.
+func TestTheDevcontainerIsJSON(t *testing.T) {
+	text, err := os.ReadFile("../.devcontainer/devcontainer.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !json.Valid(text) {
+		t.Error("it is not JSON")
 	}
 }

@@ -93,6 +93,16 @@ func TestDecisionsAreListed(t *testing.T) {
 	}
 }
 
+// TestAcceptanceScriptsAreListed makes sure that the page of the acceptance scripts knows all of them.
+func TestAcceptanceScriptsAreListed(t *testing.T) {
+	texts := repository(t)
+	for file := range texts {
+		if name, found := strings.CutPrefix(file, "acceptance/testdata/"); found && !strings.Contains(texts["acceptance/README.md"], "](testdata/"+name+")") {
+			t.Errorf("%s is not in acceptance/README.md", file)
+		}
+	}
+}
+
 // prose is a page without its code.
 func prose(text string) string {
 	return codeSpan.ReplaceAllString(codeBlock.ReplaceAllString(text, ""), "")
