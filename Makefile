@@ -67,7 +67,7 @@ fuzz: ## run every fuzz target for FUZZTIME (1m)
 	done
 
 .PHONY: lint
-lint: $(BIN)/golangci-lint $(BIN)/oapi-codegen $(BIN)/govulncheck ## check style, house rules, generated code and known vulnerabilities
+lint: $(BIN)/golangci-lint $(BIN)/oapi-codegen $(BIN)/govulncheck $(BIN)/shellcheck ## check style, house rules, generated code and known vulnerabilities
 	$(BIN)/golangci-lint run
 	tools/check-generated
 	tools/check-scripts
@@ -81,6 +81,14 @@ format: $(BIN)/golangci-lint ## format the code
 generate: ## write api/types.gen.go from api/openapi.yaml
 	go generate ./api
 
+# All packages whose tests know -update, and those of their tests that write. Where one fails all the same, it is held
+# against what was written.
+GOLDEN := TestDocumentation|TestPage|TestReadme|TestScenarios|TestScripts
+.PHONY: golden
+golden: fixtures ## write the golden files, the scripts' outputs and the generated pages of docs/ anew
+	@packages=$$(grep -rl --include='*_test.go' 'flag.Bool("update"' . | xargs -n 1 dirname | sort -u); \
+		go test -count=1 $$packages -run '^($(GOLDEN))$$' -update || go test -count=1 $$packages -run '^($(GOLDEN))$$'
+
 .PHONY: demo
 demo: ## move a real database with the real cf CLI; KEEP=1 leaves all running, SAMPLE=FILE moves your dump
 	@go run ./demo $(if $(KEEP),-keep) $(if $(SAMPLE),-sample '$(SAMPLE)')
@@ -89,6 +97,10 @@ demo: ## move a real database with the real cf CLI; KEEP=1 leaves all running, S
 release: $(BIN)/cyclonedx-gomod ## build the files of a release into .build/release; VERSION=v1.2.3 names it
 	rm -rf .build/release
 	go run ./release -version '$(VERSION)' -out .build/release -sbom-tool $<
+
+.PHONY: image
+image: ## build the service's image with docker, named after VERSION
+	docker build -f deploy/Dockerfile --build-arg 'VERSION=$(VERSION)' -t 'pg-migrate-service:$(VERSION)' .
 
 .PHONY: bench
 bench: ## move databases with ours and with other tools, side by side; FLAGS='-runs 1 -parts copy' chooses
@@ -126,3 +138,6 @@ $(BIN)/golangci-lint: tools/golangci-lint/go.mod
 $(BIN)/govulncheck: tools/govulncheck/go.mod
 	go build -C tools/govulncheck -o ../../$@ golang.org/x/vuln/cmd/govulncheck
 	@touch $@
+
+$(BIN)/shellcheck: tools/get-shellcheck
+	tools/get-shellcheck $@

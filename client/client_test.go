@@ -121,6 +121,7 @@ func TestChangingSendsTheSixNames(t *testing.T) {
 	}
 }
 
+// TestAnswersThatAreNone takes nothing for an answer that is none (traps P29 and P31).
 func TestAnswersThatAreNone(t *testing.T) {
 	text := func(body string) clienttest.Answer {
 		return clienttest.Answer{Status: 200, Type: "application/json", Body: body}
@@ -175,6 +176,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 	}
 }
 
+// TestReadingIsRepeated waits as long as the service asks for, within limits (trap P30).
 func TestReadingIsRepeated(t *testing.T) {
 	server, calls, waits := start(t, nil)
 	later := clienttest.Problem(429, "BUSY", "later")
@@ -204,6 +206,7 @@ func TestRetryAfterMayBeADate(t *testing.T) {
 	}
 }
 
+// TestChangesAreSentOnce: only reading is repeated (trap P28).
 func TestChangesAreSentOnce(t *testing.T) {
 	for name, test := range map[string]struct {
 		answer    clienttest.Answer
@@ -246,6 +249,7 @@ func TestNobodyThereIsCertain(t *testing.T) {
 	}
 }
 
+// TestARefusedTokenIsReplacedOnce asks cf for another token, and sends again only if there is one (traps P1 and P2).
 func TestARefusedTokenIsReplacedOnce(t *testing.T) {
 	for _, status := range []int{401, 403} {
 		for _, test := range []struct {
@@ -326,6 +330,7 @@ func TestProgress(t *testing.T) {
 	}
 }
 
+// TestTraceHasNoSecrets: tokens and cookies are in no trace (trap P26).
 func TestTraceHasNoSecrets(t *testing.T) {
 	var trace bytes.Buffer
 	server, calls, _ := start(t, func(o *client.Options) { o.Trace = &trace })
@@ -355,6 +360,7 @@ func TestTraceHasNoSecrets(t *testing.T) {
 
 const hidden = "[PRIVATE DATA HIDDEN]"
 
+// TestTLS trusts the system, a CA of the user's own, or everybody if asked to (trap P37).
 func TestTLS(t *testing.T) {
 	server := clienttest.StartTLS()
 	t.Cleanup(server.Close)

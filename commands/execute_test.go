@@ -76,6 +76,7 @@ func TestCtrlCAtThePrompt(t *testing.T) {
 	}
 }
 
+// TestAVanishedCFIsQuiet: when cf is gone nobody is there to read (trap P5).
 func TestAVanishedCFIsQuiet(t *testing.T) {
 	w := newWorld(t)
 	w.api.On("GET /v1/replication", clienttest.Status("RUNNING"))
@@ -101,6 +102,7 @@ func TestPollInterval(t *testing.T) {
 	}
 }
 
+// TestTimeoutIsCode: the end of --timeout, between two looks and in one (trap P33).
 func TestTimeoutIsCode(t *testing.T) {
 	w := newWorld(t)
 	w.api.On("GET /v1/replication", clienttest.Status("RUNNING"))
@@ -118,6 +120,7 @@ func TestTimeoutIsCode(t *testing.T) {
 	}
 }
 
+// TestExactlyOneDocument: --json prints one document and nothing else, whatever happens, with the cause of a failure (traps P9 and P10).
 func TestExactlyOneDocument(t *testing.T) {
 	for _, line := range []string{
 		"target", "target --unset", "api", "api --unset", "preflight-check", "create-replication", "replication", "delete-replication", "delete-replication -f",
@@ -203,6 +206,7 @@ func TestTargetLooksUp(t *testing.T) {
 	}
 }
 
+// TestOwnCA: a CA of the user's own, and certificates that are not checked because cf does not (trap P37).
 func TestOwnCA(t *testing.T) {
 	server := clienttest.StartTLS()
 	t.Cleanup(server.Close)

@@ -48,6 +48,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// TestParseRefuses: no argument is ignored (trap P19).
 func TestParseRefuses(t *testing.T) {
 	for line, want := range map[string]string{
 		"target a b c":                             "Four names",
@@ -173,6 +174,7 @@ func TestNearest(t *testing.T) {
 	}
 }
 
+// TestParseAddress: where a token may go (trap P23), and what may stand after the host (trap P27).
 func TestParseAddress(t *testing.T) {
 	for text, want := range map[string]string{
 		"https://x.example.com":          "https://x.example.com",
@@ -204,6 +206,7 @@ func TestParseAddress(t *testing.T) {
 	}
 }
 
+// TestDeriveAddress: a token goes to no guessed host (trap P23).
 func TestDeriveAddress(t *testing.T) {
 	for cfAPI, want := range map[string]string{
 		"https://api.cf.eu10.hana.ondemand.com": "https://pg-migrate.cf.eu10.hana.ondemand.com",

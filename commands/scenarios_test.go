@@ -67,7 +67,7 @@ func finalized(status string, more object) clienttest.Answer {
 }
 
 // TestScenarios runs each command against a service that answers what the scenario says, and compares all that a
-// person or a script gets.
+// person or a script gets. Some are asked whether they mean it (trap P36).
 func TestScenarios(t *testing.T) {
 	const (
 		getReplication  = "GET /v1/replication"

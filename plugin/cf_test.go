@@ -304,6 +304,7 @@ func waitFor(t *testing.T, what string, is func() bool) {
 	}
 }
 
+// TestCtrlC presses Ctrl-C while the plugin waits: it says what goes on, and ends with cf (trap P5).
 func TestCtrlC(t *testing.T) {
 	api, run := home(t)
 	api.On("GET /v1/replication", clienttest.Status("RUNNING"))
@@ -341,6 +342,7 @@ func TestCtrlC(t *testing.T) {
 	}
 }
 
+// TestNoOrphan kills cf alone: the plugin ends with it (trap P5).
 func TestNoOrphan(t *testing.T) {
 	api, run := home(t)
 	api.On("GET /v1/replication", clienttest.Status("RUNNING"))
@@ -367,6 +369,7 @@ func TestNoOrphan(t *testing.T) {
 	}
 }
 
+// TestPromptOnATerminal answers a question with Return, and with y (trap P36).
 func TestPromptOnATerminal(t *testing.T) {
 	api, run := home(t)
 	api.On("DELETE /v1/replication", clienttest.Accepted())
@@ -388,6 +391,7 @@ func TestPromptOnATerminal(t *testing.T) {
 	}
 }
 
+// TestNarrowTerminal waits on a terminal of 40 columns (trap P12).
 func TestNarrowTerminal(t *testing.T) {
 	api, run := home(t)
 	running := clienttest.Status("RUNNING")

@@ -16,6 +16,7 @@ import (
 	"github.com/cf-pg-migrate/cf-pg-migrate/ui"
 )
 
+// TestMetadata: what cf can show, and which flags never arrive (traps P15 to P18).
 func TestMetadata(t *testing.T) {
 	metadata := (&PgMigrate{Version: "1.22.3-rc.1+x"}).GetMetadata()
 	if metadata.Name != "pg-migrate" || metadata.Version != (plugin.VersionType{Major: 1, Minor: 22, Build: 3}) {
@@ -47,6 +48,7 @@ func TestMetadata(t *testing.T) {
 	}
 }
 
+// TestVersionType: cf has room for three numbers (trap P39).
 func TestVersionType(t *testing.T) {
 	for text, want := range map[string]plugin.VersionType{
 		"0.1.0-dev": {Minor: 1}, "2": {Major: 2}, "nonsense": {}, "": {}, "1.2.3": {Major: 1, Minor: 2, Build: 3},
@@ -57,6 +59,7 @@ func TestVersionType(t *testing.T) {
 	}
 }
 
+// TestUninstallKeepsAll: cf calls this on every upgrade (trap P20).
 func TestUninstallKeepsAll(t *testing.T) {
 	p := &PgMigrate{}
 	p.Run(nil, []string{uninstallMessage}) // any call to cf would panic
@@ -65,6 +68,7 @@ func TestUninstallKeepsAll(t *testing.T) {
 	}
 }
 
+// TestRun: cf learns the exit status, though Run cannot return it (trap P40).
 func TestRun(t *testing.T) {
 	t.Setenv("CF_HOME", t.TempDir())
 	t.Setenv("CF_TRACE", "")
@@ -85,6 +89,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestPanic: a fault is told in a line (trap P41).
 func TestPanic(t *testing.T) {
 	var out, err bytes.Buffer
 	streams := &ui.Streams{Out: &out, Err: &err}

@@ -16,7 +16,7 @@ import (
 	"github.com/cf-pg-migrate/cf-pg-migrate/client/clienttest"
 )
 
-// TestProxyAndOwnCA reaches an API that only a proxy can reach, and that only a CA of one's own has signed (trap 37).
+// TestProxyAndOwnCA reaches an API that only a proxy can reach, and that only a CA of one's own has signed (trap P37).
 func TestProxyAndOwnCA(t *testing.T) {
 	api := clienttest.StartTLS()
 	t.Cleanup(api.Close)

@@ -58,6 +58,7 @@ func TestLogin(t *testing.T) {
 	}
 }
 
+// TestToken: what cf says instead of a token, and what it means (traps P3 and P6).
 func TestToken(t *testing.T) {
 	for name, test := range map[string]struct {
 		token     string
@@ -99,6 +100,7 @@ func TestToken(t *testing.T) {
 	}
 }
 
+// TestTokensOneAtATime asks cf for several tokens at once (trap P7).
 func TestTokensOneAtATime(t *testing.T) {
 	var running, most atomic.Int32
 	s := newSession(&fakeCF{token: func() (string, error) {
@@ -124,6 +126,7 @@ func TestTokensOneAtATime(t *testing.T) {
 	}
 }
 
+// TestASilentCF waits for a cf that never answers (trap P8).
 func TestASilentCF(t *testing.T) {
 	answer := make(chan struct{})
 	defer close(answer)
@@ -147,6 +150,7 @@ func TestASilentCF(t *testing.T) {
 	}
 }
 
+// TestCtrlCIsTheBetterReason: Ctrl-C ends cf, too, and cf may be gone first (trap P5).
 func TestCtrlCIsTheBetterReason(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	s := newSession(&fakeCF{token: func() (string, error) {
@@ -158,6 +162,7 @@ func TestCtrlCIsTheBetterReason(t *testing.T) {
 	}
 }
 
+// TestWatch ends a context at a signal, and when the parent is gone (trap P5).
 func TestWatch(t *testing.T) {
 	for name, test := range map[string]struct {
 		signal bool

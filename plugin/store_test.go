@@ -24,6 +24,7 @@ func newTestStore(t *testing.T) *store {
 	return newStore(env(map[string]string{"CF_HOME": t.TempDir()}), "linux")
 }
 
+// TestStore: each foundation and each space has its own (trap P21). Reading writes nothing (trap P24).
 func TestStore(t *testing.T) {
 	s := newTestStore(t)
 	one := commands.Target{SourceInstance: "a", SourceKey: "b", TargetInstance: "c", TargetKey: "d"}
@@ -83,6 +84,7 @@ func TestStore(t *testing.T) {
 	}
 }
 
+// TestStoresAtOnceLoseNothing writes from twenty plugins at once (trap P24).
 func TestStoresAtOnceLoseNothing(t *testing.T) {
 	home := env(map[string]string{"CF_HOME": t.TempDir()})
 	var all sync.WaitGroup
@@ -101,6 +103,7 @@ func TestStoresAtOnceLoseNothing(t *testing.T) {
 	}
 }
 
+// TestDamagedStore: a damaged file is named and left as it is (trap P24).
 func TestDamagedStore(t *testing.T) {
 	for name, test := range map[string]struct{ text, want, hint string }{
 		"empty":      {"", "damaged", "delete the file"},
@@ -138,6 +141,7 @@ func TestDamagedStore(t *testing.T) {
 	}
 }
 
+// TestUnusableHome: no home, or one that is a file (trap P25).
 func TestUnusableHome(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -159,6 +163,7 @@ func TestUnusableHome(t *testing.T) {
 	}
 }
 
+// TestCFHome finds the folder that cf finds (trap P25).
 func TestCFHome(t *testing.T) {
 	folder := t.TempDir()
 	for name, test := range map[string]struct {

@@ -25,6 +25,7 @@ func buffers() (*Streams, *bytes.Buffer, *bytes.Buffer) {
 	return &Streams{In: strings.NewReader(""), Out: out, Err: err, Width: func() int { return 60 }}, out, err
 }
 
+// TestClean: texts of a server cannot take over the terminal (trap P13).
 func TestClean(t *testing.T) {
 	for text, want := range map[string]string{
 		"plain":                                "plain",
@@ -111,6 +112,7 @@ func TestWrapAndCut(t *testing.T) {
 	}
 }
 
+// TestColor: who gets colours (trap P14).
 func TestColor(t *testing.T) {
 	for name, test := range map[string]struct {
 		env    map[string]string
@@ -163,6 +165,7 @@ func TestSystem(t *testing.T) {
 	}
 }
 
+// TestTableFits: tables fit a terminal, and are whole in a pipe (trap P12).
 func TestTableFits(t *testing.T) {
 	cols := func() []column {
 		return []column{{title: "name"}, {title: "n", right: true, drop: 1}, {title: "last", drop: 2}}
@@ -191,6 +194,7 @@ func TestTableFits(t *testing.T) {
 	}
 }
 
+// TestConfirm: only yes is yes (trap P36), also with the line ends of Windows (trap P14).
 func TestConfirm(t *testing.T) {
 	for text, want := range map[string]bool{"y\n": true, "YES\r\n": true, " yes": true, "n\n": false, "\n": false, "": false, "yess\n": false} {
 		s, out, err := buffers()
@@ -216,6 +220,7 @@ func TestConfirm(t *testing.T) {
 	}
 }
 
+// TestActivityOffATerminal: a log gets a line a change, and one a minute (trap P11).
 func TestActivityOffATerminal(t *testing.T) {
 	s, out, err := buffers()
 	now := noon
@@ -235,6 +240,7 @@ func TestActivityOffATerminal(t *testing.T) {
 	}
 }
 
+// TestActivityOnATerminal: a terminal gets a spinner (trap P11).
 func TestActivityOnATerminal(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("no pseudo terminals")

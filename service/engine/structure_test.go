@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	root = "github.com/cf-pg-migrate/cf-pg-migrate/service/engine"
+	module = "github.com/cf-pg-migrate/cf-pg-migrate"
+	root   = module + "/service/engine"
 
 	// upMax is how many files of the root may use one that stands above them.
 	upMax = 0
@@ -91,6 +92,36 @@ func TestRoomsUseOnlyWhatLiesBelow(t *testing.T) {
 	}
 	if seen != len(floor) {
 		t.Errorf("%d of %d rooms exist", seen, len(floor))
+	}
+}
+
+// windows are the rooms that others look into. Everything else is asked of the root.
+var windows = []string{"database", "failure", "preflight", "progress"}
+
+// Others know the root and the windows only, but for tests and what is for tests.
+func TestOthersUseTheDoor(t *testing.T) {
+	t.Parallel()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, module+"/...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	users := 0
+	for line := range strings.Lines(string(out)) {
+		words := strings.Fields(line)
+		if strings.HasPrefix(words[0], root) {
+			continue
+		}
+		for _, imported := range words[1:] {
+			switch room, ours := strings.CutPrefix(imported, root+"/"); {
+			case imported == root:
+				users++
+			case ours && !slices.Contains(windows, room):
+				t.Errorf("%s imports %s", words[0], imported)
+			}
+		}
+	}
+	if users < 3 {
+		t.Errorf("only %d packages use the engine", users)
 	}
 }
 
