@@ -380,11 +380,8 @@ func (f *Fence) restoreSetting(ctx context.Context, conn *pgx.Conn) error {
 			return err
 		}
 		statement := "ALTER DATABASE " + database(conn) + " RESET default_transaction_read_only"
-		if old != nil {
-			value := "off"
-			if *old == "on" || *old == "true" || *old == "1" {
-				value = "on"
-			}
+		if old != nil { // as it was spelled
+			value := "'" + strings.ReplaceAll(*old, "'", "''") + "'"
 			statement = "ALTER DATABASE " + database(conn) + " SET default_transaction_read_only = " + value
 		}
 		if _, err := tx.Exec(ctx, statement); err != nil {

@@ -1,0 +1,174 @@
+package fence_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/fence"
+)
+
+// relations has all kinds of tables that hold rows, some below others, with a row in each.
+const relations = `
+CREATE SCHEMA "an ""odd"".schema";
+CREATE TABLE "an ""odd"".schema"."a ""table"". Yes" (id int);
+CREATE TABLE public.plain (id int);
+CREATE TABLE public.partitioned (id int) PARTITION BY RANGE (id);
+CREATE TABLE public.nested PARTITION OF public.partitioned FOR VALUES FROM (0) TO (10) PARTITION BY RANGE (id);
+CREATE TABLE public.leaf PARTITION OF public.nested FOR VALUES FROM (0) TO (10);
+CREATE TABLE public.parent (id int);
+CREATE TABLE public.child () INHERITS (public.parent);
+CREATE UNLOGGED TABLE public.unlogged (id int);
+CREATE VIEW public.viewed AS SELECT * FROM public.plain;
+INSERT INTO "an ""odd"".schema"."a ""table"". Yes" VALUES (1);
+INSERT INTO public.plain VALUES (1);
+INSERT INTO public.partitioned VALUES (1);
+INSERT INTO public.parent VALUES (1);
+INSERT INTO public.child VALUES (1);
+INSERT INTO public.unlogged VALUES (1);`
+
+// written are all names by which the rows of relations can be changed.
+var written = []string{
+	`"an ""odd"".schema"."a ""table"". Yes"`, "public.plain", "public.partitioned", "public.nested", "public.leaf",
+	"public.parent", "public.child", "public.unlogged", "public.viewed",
+}
+
+// writes gives the statements that change a table.
+func writes(table string) []string {
+	sql := []string{"INSERT INTO %s VALUES (2)", "UPDATE %s SET id = 3", "DELETE FROM %s", "COPY %s FROM STDIN"}
+	if table == "public.viewed" {
+		sql = sql[:3]
+	} else {
+		sql = append(sql, "TRUNCATE %s")
+	}
+	for i := range sql {
+		sql[i] = fmt.Sprintf(sql[i], table)
+	}
+	return sql
+}
+
+// write tries a change, and takes it back.
+func write(t *testing.T, conn *pgx.Conn, sql string) error {
+	t.Helper()
+	execute(t, conn, `BEGIN; SET LOCAL lock_timeout = '50ms'`)
+	defer execute(t, conn, `ROLLBACK`)
+	if strings.HasPrefix(sql, "COPY") {
+		_, err := conn.PgConn().CopyFrom(t.Context(), strings.NewReader("2\n"), sql)
+		return err
+	}
+	_, err := conn.Exec(t.Context(), sql)
+	return err
+}
+
+// checkWrites makes sure that every change of any table ends with the code, and that every one can be read.
+func checkWrites(t *testing.T, conn *pgx.Conn, wanted string) {
+	t.Helper()
+	for _, table := range written {
+		for _, sql := range writes(table) {
+			if err := write(t, conn, sql); code(err) != wanted || (err != nil) != (wanted != "") {
+				t.Errorf("%s gives %v", sql, err)
+			}
+		}
+		if rows := query(t, conn, `SELECT count(*)::text FROM `+table); rows == "0" {
+			t.Errorf("table %s is empty", table)
+		}
+	}
+}
+
+// Trap 45: whoever sets the default aside is stopped by the locks, which stop no reader, and end with the fence.
+func TestLocksStopWritersAndNotReaders(t *testing.T) {
+	t.Parallel()
+	s := newSource(t, 15, relations)
+	reader := s.app(t)
+	execute(t, reader, `BEGIN; SELECT FROM public.plain`)
+	s.raise(t)
+	app := s.app(t)
+	checkWrites(t, app, "55P03")
+	execute(t, reader, `COMMIT`)
+	s.Release(t.Context())
+	s.Release(t.Context())
+	checkWrites(t, app, "")
+}
+
+// What fences once fences again.
+func TestAFenceIsRaisedAgain(t *testing.T) {
+	t.Parallel()
+	s := newSource(t, 15, relations)
+	app := s.app(t)
+	for range 2 {
+		s.harden(t)
+		checkWrites(t, app, "25006")
+		s.lift(t)
+		checkWrites(t, app, "")
+	}
+}
+
+// Of the sessions that have written to a table and are in the way, our own login's are ended and the others are named. Those
+// that only read are left alone.
+func TestSessionsInTheWay(t *testing.T) {
+	t.Parallel()
+	s := newSource(t, 15, relations)
+	sessions := map[string]*pgx.Conn{"writer": s.app(t), "reader": s.app(t), "stranger": s.stranger(t), "elsewhere": s.app(t)}
+	execute(t, sessions["writer"], `BEGIN; UPDATE public.plain SET id = 2`)
+	execute(t, sessions["reader"], `BEGIN; SELECT FROM public.plain`)
+	execute(t, sessions["stranger"], `BEGIN; INSERT INTO public.leaf VALUES (3)`)
+	execute(t, sessions["elsewhere"], `CREATE TEMP TABLE mine (id int); BEGIN; INSERT INTO mine VALUES (3)`)
+	begun := time.Now()
+	err := s.Lock(t.Context(), s.conn, s.names(t), time.Millisecond)
+	if took := time.Since(begun); took > 4*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	var blocked *fence.BlockedError
+	if !errors.As(err, &blocked) || code(err) != "55P03" {
+		t.Fatalf("the tables are locked: %v", err)
+	}
+	want := fmt.Sprintf(`tables of the source are in use by process %d (application "stranger", user postgres)`, sessions["stranger"].PgConn().PID())
+	if err.Error() != want {
+		t.Errorf("got  %s\nwant %s", err, want)
+	}
+	checkEnded(t, sessions, "writer")
+	s.Release(t.Context())
+	execute(t, sessions["stranger"], `COMMIT`)
+	s.raise(t)
+}
+
+// Lock tries again as long as it may, and what was locked before stays locked meanwhile.
+func TestLockingIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	s := newSource(t, 15, relations)
+	many(t, s)
+	execute(t, s.conn, `CREATE TABLE public.zzz (id int)`) // in the last batch
+	stranger := s.stranger(t)
+	execute(t, stranger, `BEGIN; INSERT INTO public.zzz VALUES (1)`)
+	locked := make(chan error, 1)
+	names := s.names(t)
+	go func() { locked <- s.Lock(t.Context(), s.conn, names, 10*time.Second) }()
+	app := s.app(t)
+	within(t, "the last table is waited for, and waited for again", func() bool {
+		return query(t, app, `SELECT (count(*) > 0)::text FROM pg_locks WHERE NOT granted AND relation = 'public.zzz'::regclass`) == "true"
+	})
+	within(t, "it is given up", func() bool {
+		return query(t, app, `SELECT (count(*) > 0)::text FROM pg_locks WHERE NOT granted AND relation = 'public.zzz'::regclass`) == "false" || len(locked) == 1
+	})
+	if err := write(t, app, `INSERT INTO public.plain VALUES (1)`); code(err) != "55P03" {
+		t.Errorf("a table that was locked: %v", err)
+	}
+	execute(t, stranger, `COMMIT`)
+	if err := <-locked; err != nil {
+		t.Fatal(err)
+	}
+	if err := write(t, app, `INSERT INTO public.zzz VALUES (1)`); code(err) != "55P03" {
+		t.Errorf("the last table: %v", err)
+	}
+	s.Release(t.Context())
+}
+
+// many makes more tables than go into one statement.
+func many(t *testing.T, s *source) {
+	t.Helper()
+	execute(t, s.conn, `DO $$ BEGIN FOR i IN 1..501 LOOP EXECUTE format('CREATE TABLE public.t%s ()', i); END LOOP; END $$`)
+}
