@@ -171,7 +171,7 @@ func (h held) waits(t *testing.T) bool {
 	return query(t, h.reader.Conn(), `SELECT count(*)::text FROM pg_locks WHERE NOT granted AND relation = $1::text::regclass`, h.table) != "0"
 }
 
-// Trap 14: a lock that a reader keeps us from is given up after a while, so that whoever waits behind us gets through, and is
+// Trap 13: the identity comes before the publication and goes after it. Trap 14: a lock that a reader keeps us from is given up after a while, so that whoever waits behind us gets through, and is
 // tried again. Between two tries nothing keeps us from being stopped.
 func TestALockIsWaitedForInShortTries(t *testing.T) {
 	t.Parallel()
@@ -195,6 +195,10 @@ func TestALockIsWaitedForInShortTries(t *testing.T) {
 		within(t, name+" gives the lock up", func() bool { return !h.waits(t) })
 		if took := time.Since(h.begun); took > 4*time.Second {
 			t.Errorf("%s: others had to wait for %s", name, took)
+		}
+		// A published table has its identity before and still has it after: an UPDATE of the application would fail.
+		if name != "DropSchema" && query(t, h.reader.Conn(), `SELECT count(*)::text FROM pg_publication_rel`) != "0" {
+			t.Errorf("%s: a table without an identity is published", name)
 		}
 	}
 	cancel()

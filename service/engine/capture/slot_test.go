@@ -236,7 +236,7 @@ func TestALoginThatIsSetToTheOwnerDropsItsSlot(t *testing.T) {
 			}
 			d.prepare(t)
 			d.createSlot(t)
-			other := d.Source.ID + "0"
+			other := d.ID + "0"
 			if _, err := capture.CreateSlot(t.Context(), d.connectReplication(t), other); err != nil {
 				t.Fatal(err)
 			}
