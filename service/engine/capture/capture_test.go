@@ -102,7 +102,7 @@ func (d database) prepare(t *testing.T) {
 // within waits until something is so, for ten seconds at most.
 func within(t *testing.T, what string, so func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !so(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); !so(); time.Sleep(25 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("never came about: %s", what)
 		}

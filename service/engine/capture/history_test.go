@@ -1,10 +1,12 @@
 package capture_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/jackc/pglogrepl"
 
+	"github.com/cf-pg-migrate/cf-pg-migrate/fixtures/postgres"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/capture"
 )
 
@@ -13,9 +15,14 @@ func TestAServerSaysWhoItIs(t *testing.T) {
 	t.Parallel()
 	servers := map[capture.History]int{}
 	for _, major := range []int{15, 15, 18} {
-		d := newDatabase(t, major, ``)
-		before := query(t, d.Conn, `SELECT pg_current_wal_flush_lsn()::text`)
-		history, flushed, err := capture.Identify(t.Context(), d.connectReplication(t))
+		url := postgres.ForTest(t, major).URL("postgres")
+		before := query(t, connect(t, url), `SELECT pg_current_wal_flush_lsn()::text`)
+		replication, err := replicate(t.Context(), url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = replication.Close(context.Background()) }()
+		history, flushed, err := capture.Identify(t.Context(), replication)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -28,6 +35,6 @@ func TestAServerSaysWhoItIs(t *testing.T) {
 		servers[history]++
 	}
 	if len(servers) != 2 {
-		t.Errorf("three databases of two servers say %v", servers)
+		t.Errorf("three sessions with two servers say %v", servers)
 	}
 }

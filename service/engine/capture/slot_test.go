@@ -69,80 +69,75 @@ func ended(t *testing.T, conn *pgconn.PgConn) bool {
 // meanwhile, and none of them twice.
 func TestTheSnapshotShowsWhatCommitsBeforeTheSlot(t *testing.T) {
 	t.Parallel()
-	for _, major := range []int{15, 18} {
-		t.Run(versionName(major), func(t *testing.T) {
-			t.Parallel()
-			d := newDatabase(t, major, `CREATE TABLE public.written (id int PRIMARY KEY)`)
-			d.prepare(t)
-			open, xid := beginWriting(t, d.URL())
-			if _, err := open.Exec(t.Context(), `INSERT INTO public.written VALUES (-1)`); err != nil {
-				t.Fatal(err)
-			}
-			writing, stop := context.WithCancel(t.Context())
-			var writers sync.WaitGroup
-			acknowledged := make([][]string, 3)
-			for w := range acknowledged {
-				conn := connect(t, d.URL())
-				execute(t, conn, `SET synchronous_commit = on`) // only what is on the disk is in the stream
-				writers.Go(func() {
-					for id := w; writing.Err() == nil; id += len(acknowledged) {
-						if _, err := conn.Exec(t.Context(), fmt.Sprintf(`INSERT INTO public.written VALUES (%d)`, id)); err != nil {
-							t.Error(err)
-							return
-						}
-						acknowledged[w] = append(acknowledged[w], fmt.Sprint(id))
-					}
-				})
-			}
-			var point capture.Point
-			created := make(chan error, 1)
-			replication := d.connectReplication(t)
-			go func() {
-				var err error
-				point, err = capture.CreateSlot(t.Context(), replication, d.ID)
-				created <- err
-			}()
-			within(t, "the slot waits for the writer", func() bool {
-				return query(t, d.Conn, `SELECT count(*)::text FROM pg_locks WHERE NOT granted AND transactionid::text = $1`, xid) != "0"
-			})
-			before, err := pglogrepl.ParseLSN(query(t, d.Conn, `SELECT pg_current_wal_insert_lsn()::text`))
-			if err != nil {
-				t.Fatal(err)
-			}
-			commit(t, open)
-			if err := <-created; err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(50 * time.Millisecond)
-			stop()
-			writers.Wait()
-
-			var shown []string
-			err = pgx.BeginTxFunc(t.Context(), connect(t, d.URL()), pgx.TxOptions{IsoLevel: pgx.RepeatableRead}, func(tx pgx.Tx) error {
-				if _, err := tx.Exec(t.Context(), `SET TRANSACTION SNAPSHOT '`+point.Snapshot+`'`); err != nil {
-					return err
+	d := newDatabase(t, 15, `CREATE TABLE public.written (id int PRIMARY KEY)`)
+	d.prepare(t)
+	open, xid := beginWriting(t, d.URL())
+	if _, err := open.Exec(t.Context(), `INSERT INTO public.written VALUES (-1)`); err != nil {
+		t.Fatal(err)
+	}
+	writing, stop := context.WithCancel(t.Context())
+	var writers sync.WaitGroup
+	acknowledged := make([][]string, 3)
+	for w := range acknowledged {
+		conn := connect(t, d.URL())
+		execute(t, conn, `SET synchronous_commit = on`) // only what is on the disk is in the stream
+		writers.Go(func() {
+			for id := w; writing.Err() == nil; id += len(acknowledged) {
+				if _, err := conn.Exec(t.Context(), fmt.Sprintf(`INSERT INTO public.written VALUES (%d)`, id)); err != nil {
+					t.Error(err)
+					return
 				}
-				shown = strings.Split(query(t, tx.Conn(), `SELECT id::text FROM public.written`), "\n")
-				return nil
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			streamed := d.inserted(t, point.LSN)
-			if !slices.Contains(shown, "-1") || point.LSN <= before {
-				t.Errorf("the slot begins at %s, and a transaction that it waited for and that committed after %s is not before it", point.LSN, before)
-			}
-			if len(streamed) == 0 || len(shown) < 2 {
-				t.Fatalf("%d rows are in the snapshot and %d in the stream", len(shown), len(streamed))
-			}
-			all := slices.Concat(append(acknowledged, []string{"-1"})...)
-			got := slices.Concat(shown, streamed)
-			slices.Sort(all)
-			slices.Sort(got)
-			if !slices.Equal(got, all) {
-				t.Errorf("%d rows were written, %d are in the snapshot and %d in the stream", len(all), len(shown), len(streamed))
+				acknowledged[w] = append(acknowledged[w], fmt.Sprint(id))
 			}
 		})
+	}
+	var point capture.Point
+	created := make(chan error, 1)
+	replication := d.connectReplication(t)
+	go func() {
+		var err error
+		point, err = capture.CreateSlot(t.Context(), replication, d.ID)
+		created <- err
+	}()
+	within(t, "the slot waits for the writer", func() bool {
+		return query(t, d.Conn, `SELECT count(*)::text FROM pg_locks WHERE NOT granted AND transactionid::text = $1`, xid) != "0"
+	})
+	before, err := pglogrepl.ParseLSN(query(t, d.Conn, `SELECT pg_current_wal_insert_lsn()::text`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit(t, open)
+	if err := <-created; err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(50 * time.Millisecond)
+	stop()
+	writers.Wait()
+
+	var shown []string
+	err = pgx.BeginTxFunc(t.Context(), connect(t, d.URL()), pgx.TxOptions{IsoLevel: pgx.RepeatableRead}, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(t.Context(), `SET TRANSACTION SNAPSHOT '`+point.Snapshot+`'`); err != nil {
+			return err
+		}
+		shown = strings.Split(query(t, tx.Conn(), `SELECT id::text FROM public.written`), "\n")
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	streamed := d.inserted(t, point.LSN)
+	if !slices.Contains(shown, "-1") || point.LSN <= before {
+		t.Errorf("the slot begins at %s, and a transaction that it waited for and that committed after %s is not before it", point.LSN, before)
+	}
+	if len(streamed) == 0 || len(shown) < 2 {
+		t.Fatalf("%d rows are in the snapshot and %d in the stream", len(shown), len(streamed))
+	}
+	all := slices.Concat(append(acknowledged, []string{"-1"})...)
+	got := slices.Concat(shown, streamed)
+	slices.Sort(all)
+	slices.Sort(got)
+	if !slices.Equal(got, all) {
+		t.Errorf("%d rows were written, %d are in the snapshot and %d in the stream", len(all), len(shown), len(streamed))
 	}
 }
 
@@ -200,18 +195,6 @@ func TestATemporarySlot(t *testing.T) {
 	}
 }
 
-func TestDroppingNoSlot(t *testing.T) {
-	t.Parallel()
-	d := newDatabase(t, 15, ``)
-	if exists, err := d.EndSlotSession(t.Context()); err != nil || exists {
-		t.Errorf("a slot that nobody made: %v, %v", exists, err)
-	}
-	err := d.DropSlot(t.Context(), func(context.Context) (*pgconn.PgConn, error) { return nil, errors.New("nobody has to connect") })
-	if err != nil {
-		t.Error(err)
-	}
-}
-
 // Trap 62: a login that is only a member of the owner and set to it ends the session that reads its slot, and drops it. The
 // slots of others stay.
 func TestALoginThatIsSetToTheOwnerDropsItsSlot(t *testing.T) {
@@ -260,11 +243,18 @@ func TestALoginThatIsSetToTheOwnerDropsItsSlot(t *testing.T) {
 	}
 }
 
-// A session of another login cannot be ended. When it goes by itself, the slot is dropped.
+// Where no slot is, none is dropped. A session of another login cannot be ended: when it goes by itself, the slot is dropped.
 func TestASlotThatAnotherLoginReads(t *testing.T) {
 	t.Parallel()
 	d := newDatabase(t, 15, ``)
 	d.prepare(t)
+	if exists, err := d.EndSlotSession(t.Context()); err != nil || exists {
+		t.Errorf("before it is made, the slot exists: %v, %v", exists, err)
+	}
+	err := d.DropSlot(t.Context(), func(context.Context) (*pgconn.PgConn, error) { return nil, errors.New("nobody has to connect") })
+	if err != nil {
+		t.Error(err)
+	}
 	d.createSlot(t)
 	reader, err := replicate(t.Context(), postgres.ForTest(t, 15).URL(d.Database))
 	if err != nil {
@@ -303,26 +293,22 @@ func (d database) state(t *testing.T) capture.SlotState {
 
 const megabyte = 1 << 20
 
+// The oldest version does not know all that is asked for.
 func TestSlotState(t *testing.T) {
 	t.Parallel()
-	for _, major := range []int{10, 15} {
-		t.Run(versionName(major), func(t *testing.T) {
-			t.Parallel()
-			d := newDatabase(t, major, `CREATE TABLE public.written (filler text)`)
-			if state := d.state(t); state.Exists || state.Lost || state.Behind != 0 || state.Limit != 0 || state.Now == 0 {
-				t.Errorf("without a slot: %+v", state)
-			}
-			d.createSlot(t)
-			before := d.state(t)
-			if !before.Exists || before.Lost || before.Limit != 0 {
-				t.Errorf("with a slot: %+v", before)
-			}
-			execute(t, d.Conn, `INSERT INTO public.written SELECT repeat('x', 1000) FROM generate_series(1, 2000)`)
-			after := d.state(t)
-			if after.Behind < before.Behind+2*megabyte*9/10 || after.Now < before.Now+2*megabyte*9/10 {
-				t.Errorf("before 2 MB were written: %+v, and after: %+v", before, after)
-			}
-		})
+	d := newDatabase(t, 10, `CREATE TABLE public.written (filler text)`)
+	if state := d.state(t); state.Exists || state.Lost || state.Behind != 0 || state.Limit != 0 || state.Now == 0 {
+		t.Errorf("without a slot: %+v", state)
+	}
+	d.createSlot(t)
+	before := d.state(t)
+	if !before.Exists || before.Lost || before.Limit != 0 {
+		t.Errorf("with a slot: %+v", before)
+	}
+	execute(t, d.Conn, `INSERT INTO public.written SELECT repeat('x', 1000) FROM generate_series(1, 2000)`)
+	after := d.state(t)
+	if after.Behind < before.Behind+2*megabyte*9/10 || after.Now < before.Now+2*megabyte*9/10 {
+		t.Errorf("before 2 MB were written: %+v, and after: %+v", before, after)
 	}
 }
 

@@ -104,21 +104,6 @@ func TestTheTriggersStayAfterSettling(t *testing.T) {
 	checkWrites(t, app, "")
 }
 
-func TestManyTablesAreFenced(t *testing.T) {
-	t.Parallel()
-	s := newSource(t, 15, ``)
-	many(t, s)
-	const count = `SELECT count(*)::text FROM pg_trigger WHERE tgname = '_pgmig_refuse'`
-	s.harden(t)
-	if there := query(t, s.conn, count); there != "501" {
-		t.Errorf("%s tables of 501 have triggers", there)
-	}
-	s.lift(t)
-	if left := query(t, s.conn, count); left != "0" {
-		t.Errorf("%s tables have triggers still", left)
-	}
-}
-
 // Trap 61: only what is ours is lifted.
 func TestLiftLeavesTheTriggersOfOthers(t *testing.T) {
 	t.Parallel()

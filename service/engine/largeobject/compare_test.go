@@ -10,7 +10,7 @@ import (
 func TestDifferencesAreFound(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
-	execute(t, p.source, `SELECT lo_from_bytea(1, 'one'), lo_from_bytea(2, 'two'), lo_create(3), lo_from_bytea(4, ''), lo_put(4, 2500000, 'x'), lo_from_bytea(4000000000, 'last')`)
+	execute(t, p.source, `SELECT lo_from_bytea(1, 'one'), lo_from_bytea(2, 'two'), lo_create(3), lo_from_bytea(4, ''), lo_put(4, 1200000, 'x'), lo_from_bytea(4000000000, 'last')`)
 	p.copy(t)
 	p.checkEqual(t, 5)
 	for name, c := range map[string]struct {
@@ -19,7 +19,7 @@ func TestDifferencesAreFound(t *testing.T) {
 		objects      int64
 	}{
 		"content":     {`SELECT lo_put(1, 0, 'eno')`, `SELECT lo_put(1, 0, 'one')`, []uint32{1}, 5},
-		"a late byte": {`SELECT lo_put(4, 2400000, '\x01')`, `SELECT lo_put(4, 2400000, '\x00')`, []uint32{4}, 5},
+		"a late byte": {`SELECT lo_put(4, 1100000, '\x01')`, `SELECT lo_put(4, 1100000, '\x00')`, []uint32{4}, 5},
 		"longer":      {`SELECT lo_put(3, 0, '\x00')`, `SELECT lo_truncate(lo_open(3, 131072), 0)`, []uint32{3}, 5},
 		"exchanged":   {`SELECT lo_put(1, 0, 'two'), lo_put(2, 0, 'one')`, `SELECT lo_put(1, 0, 'one'), lo_put(2, 0, 'two')`, []uint32{1, 2}, 5},
 		"missing":     {`SELECT lo_unlink(2)`, `SELECT lo_from_bytea(2, 'two')`, []uint32{2}, 4},

@@ -24,7 +24,8 @@ type pair struct {
 
 func newPair(t *testing.T) *pair {
 	t.Helper()
-	from, to := postgres.ForTest(t, 15).NewDatabase(t, false), postgres.ForTest(t, 18).NewDatabase(t, false)
+	cluster := postgres.ForTest(t, 15)
+	from, to := cluster.NewDatabase(t, false), cluster.NewDatabase(t, false)
 	l := ledger.Ledger{Migration: "m", Epoch: 1}
 	p := &pair{login: to, source: connect(t, from.URL()), target: connect(t, to.URL())}
 	p.Sides = largeobject.Sides{
@@ -63,7 +64,7 @@ func connect(t *testing.T, url string) *pgx.Conn {
 // superuser opens a session of another owner on the target.
 func (p *pair) superuser(t *testing.T) *pgx.Conn {
 	t.Helper()
-	return connect(t, postgres.ForTest(t, 18).URL(p.login.Database))
+	return connect(t, postgres.ForTest(t, 15).URL(p.login.Database))
 }
 
 func execute(t *testing.T, conn *pgx.Conn, sql string) {
