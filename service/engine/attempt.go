@@ -22,7 +22,8 @@ type attempt struct {
 	sides     job.Sides
 	name      ledger.Method    // of the method
 	method    method.Method    // nil until it is decided
-	anchor    *snapshot.Anchor // the first snapshot, from begin until it is copied from; nil without
+	anchor    *snapshot.Anchor // the first snapshot, from begin until all is copied; nil without
+	answer    func()           // tells whoever asked for a finalization that failed with the attempt; nil without
 }
 
 // request is a finalization that was asked for.
@@ -35,7 +36,7 @@ type request struct {
 var (
 	// errNotYet says that the replication was in sync only just before: the request is to be made again.
 	errNotYet = errors.New("the replication is not in sync any more")
-	// errNotFinalized says that a finalization has failed, for which what carries changes was stopped.
+	// errNotFinalized says that a finalization has failed.
 	errNotFinalized = errors.New("the finalization failed")
 )
 
@@ -58,9 +59,19 @@ func (a *attempt) pass(ctx context.Context, from, to ledger.Stage) (ledger.Stage
 	return to, a.job.Ledger.SetStage(ctx, a.sides.Target.Conn, from, to)
 }
 
-func (a *attempt) close(ctx context.Context) {
+// letGo lets the first snapshot go, and with it the source's horizon for VACUUM.
+func (a *attempt) letGo(ctx context.Context) {
 	if a.anchor != nil {
 		a.anchor.Close(ctx)
+		a.anchor = nil
+	}
+}
+
+// close ends the attempt: its sessions, and what somebody waits for.
+func (a *attempt) close(ctx context.Context) {
+	a.letGo(ctx)
+	if a.answer != nil {
+		a.answer()
 	}
 	for _, s := range []job.Side{a.sides.Source, a.sides.Target} {
 		if s.Conn != nil {

@@ -22,6 +22,7 @@ func (a *attempt) copy(ctx context.Context) (ledger.Stage, error) {
 			return "", err
 		}
 	}
+	a.letGo(ctx) // of a snapshot that nobody has copied from
 	return a.pass(ctx, ledger.StageCopying, ledger.StageStream)
 }
 
@@ -50,12 +51,7 @@ func (a *attempt) fill(ctx context.Context) error {
 	for i, t := range pending {
 		oids[i] = t.Catalog.OID
 	}
-	err := transfer.Tables(ctx, a.job, a.sides, keeper, oids)
-	if a.anchor != nil {
-		a.anchor.Close(ctx)
-		a.anchor = nil
-	}
-	return err
+	return transfer.Tables(ctx, a.job, a.sides, transfer.Order{Keeper: keeper, OIDs: oids, Families: true})
 }
 
 // anchorAgain makes sure that there is a snapshot to copy from.

@@ -9,7 +9,6 @@ import (
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/cutover"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/drift"
-	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/failure"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/job"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/ledger"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/method"
@@ -43,11 +42,11 @@ func (a *attempt) follow(ctx context.Context) (ledger.Stage, error) {
 		cancel()
 	}()
 	finalized, err := a.serve(ctx, following, auditor)
-	if ended := following.Stop(); ended != nil { // by itself: that is why a finalization could not go on
+	if ended := following.Stop(); ended != nil && len(trust.Distrust(err)) == 0 { // by itself: that is why a finalization could not go on
 		err = ended
 	}
 	_ = beside.Wait()
-	if cause := context.Cause(besideCtx); cause != nil && !errors.Is(cause, context.Canceled) {
+	if cause := context.Cause(besideCtx); cause != nil && !errors.Is(cause, context.Canceled) && len(trust.Distrust(err)) == 0 {
 		err = cause // what goes on beside it has ended it
 	}
 	if finalized {
@@ -62,6 +61,11 @@ func (a *attempt) serve(ctx context.Context, following method.Following, auditor
 	ticker := time.NewTicker(askPoll)
 	defer ticker.Stop()
 	for {
+		select {
+		case <-following.Done():
+			return false, err
+		default:
+		}
 		var requests <-chan request
 		if a.job.Progress.Finalizable() {
 			requests = a.requests
@@ -82,8 +86,8 @@ func (a *attempt) serve(ctx context.Context, following method.Following, auditor
 	}
 }
 
-// finalize makes one cutover and tells the one who asked for it. Its error, if the following has ended with it, is what the
-// attempt ends with.
+// finalize makes one cutover and tells the one who asked for it, or lets the end of the attempt tell, when that comes with its
+// failure. Its error is what the attempt then ends with: tables that are different, or errNotFinalized.
 func (a *attempt) finalize(ctx context.Context, q request, following method.Following, auditor *trust.Auditor) error {
 	running, cancel := context.WithCancel(q.ctx)
 	defer cancel()
@@ -101,21 +105,17 @@ func (a *attempt) finalize(ctx context.Context, q request, following method.Foll
 	outcome := c.Run(running) //nolint:contextcheck // it ends with the one who asked, and with Run
 	err := outcome
 	switch {
-	case outcome == nil:
 	case len(trust.Distrust(outcome)) > 0:
-		_ = following.Stop()
-		err = trust.CopyAgain(ctx, a.job, a.sides.Target.Conn, outcome)
-		if !errors.Is(err, trust.ErrCopyAgain) && failure.Of(err) == nil {
-			a.job.Log.Warn("recording that tables are to be copied again", "error", err) // they are compared again instead
-			err = errNotFinalized
-		}
-	default:
+		_ = following.Stop() // nothing may be applied until it is recorded what is to be copied again
+	case outcome != nil:
 		err = errNotFinalized
 	}
 	select {
 	case <-following.Done():
 		if outcome != nil {
 			a.job.Progress.Enter(progress.CatchingUp)
+			a.answer = func() { q.result <- outcome }
+			return err
 		}
 	default:
 	}

@@ -28,7 +28,8 @@ const (
 //   - the migration is finalized: nil;
 //   - it cannot go on: a *failure.Failure. The source stays usable.
 //
-// Lost connections and restarted servers are survived.
+// Lost connections and restarted servers are survived. A finalization that is at work when ctx ends is given up, and the source
+// given back first. Run is called once.
 func (r *Replication) Run(ctx context.Context) error {
 	defer close(r.ended)
 	pause := job.RetryPause
@@ -74,12 +75,11 @@ func (r *Replication) Run(ctx context.Context) error {
 // attempt takes the migration from the stage that the ledger says through the next ones, until it is done or something ends the
 // attempt. healthy is set whenever both databases were reached.
 func (r *Replication) attempt(ctx context.Context, healthy *time.Time) error {
-	a, stage, err := r.connect(ctx)
+	a, stage, err := r.connect(ctx, healthy)
 	if err != nil {
 		return err
 	}
 	defer a.close(ctx)
-	*healthy = time.Now()
 	for stage != ledger.StageDone {
 		s, known := stages[stage]
 		if !known {
@@ -90,7 +90,7 @@ func (r *Replication) attempt(ctx context.Context, healthy *time.Time) error {
 		stage, err = s.do(a, ctx)
 		*healthy = time.Now() // a copy of hours that breaks off is tried again
 		if err != nil {
-			return trust.CopyAgain(ctx, r.job, a.sides.Target.Conn, err)
+			return a.copyAgain(ctx, err)
 		}
 	}
 	return nil
@@ -98,7 +98,7 @@ func (r *Replication) attempt(ctx context.Context, healthy *time.Time) error {
 
 // connect opens the attempt's sessions, and gives the stage from which it goes on. What is given without an error has to be
 // closed.
-func (r *Replication) connect(ctx context.Context) (_ *attempt, _ ledger.Stage, err error) {
+func (r *Replication) connect(ctx context.Context, healthy *time.Time) (_ *attempt, _ ledger.Stage, err error) {
 	source, target, err := r.job.Endpoints(ctx)
 	if err != nil {
 		return nil, "", err
@@ -128,6 +128,7 @@ func (r *Replication) connect(ctx context.Context) (_ *attempt, _ ledger.Stage, 
 		}
 		return nil, "", err
 	}
+	*healthy = time.Now()
 	if known.Stage == ledger.StageNone {
 		return a, known.Stage, nil
 	}
@@ -148,6 +149,14 @@ func (a *attempt) resume(ctx context.Context, known ledger.Progress) error {
 		return err
 	}
 	return a.job.ReadTables(ctx, a.sides, false)
+}
+
+// copyAgain makes sure that the tables are copied again that cause distrusts, if it does, and gives what the attempt ends with.
+func (a *attempt) copyAgain(ctx context.Context, cause error) error {
+	if len(trust.Distrust(cause)) == 0 {
+		return cause
+	}
+	return trust.CopyAgain(ctx, a.job, a.sides.Target.Conn, a.method.Because(ctx, cause))
 }
 
 // roomTries counts the attempts that a full lock table has ended.

@@ -160,6 +160,9 @@ FROM pg_catalog.pg_publication_rel AS pr
 JOIN pg_catalog.pg_publication AS p ON p.oid = pr.prpubid
 WHERE p.pubname = $1`
 
+// TellsTruncates is the first version that publishes TRUNCATE.
+const TellsTruncates = 11
+
 func (s Source) publish(ctx context.Context, tables []catalog.Table) error {
 	var exists bool
 	err := s.Conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_catalog.pg_publication WHERE pubname = $1)", Slot(s.ID)).Scan(&exists)
@@ -168,7 +171,7 @@ func (s Source) publish(ctx context.Context, tables []catalog.Table) error {
 	}
 	if !exists {
 		publish := "insert, update, delete, truncate"
-		if catalog.Major(s.Conn) < 11 {
+		if catalog.Major(s.Conn) < TellsTruncates {
 			publish = "insert, update, delete"
 		}
 		sql := "CREATE PUBLICATION " + s.slot() + " FOR TABLE " + s.schema() + "." + BeatTable + " WITH (publish = '" + publish + "')"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/capture"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/catalog"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/failure"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/method"
@@ -41,13 +42,10 @@ func (c *Cutover) verifyBefore(ctx context.Context) error {
 	return nil
 }
 
-// tellsTruncates is the first version of which the stream tells that a table was truncated.
-const tellsTruncates = 11
-
 // verify makes sure that every table has the same content on both sides: it compares those that may have changed since they
 // were last found equal. The source is fenced and nothing is applied.
 func (c *Cutover) verify(ctx context.Context) error {
-	all := c.Job.Settings.VerifyAll || catalog.Major(c.sides.Source.Conn) < tellsTruncates
+	all := c.Job.Settings.VerifyAll || catalog.Major(c.sides.Source.Conn) < capture.TellsTruncates
 	var tables []progress.Table
 	for _, t := range c.Job.Progress.Tables() {
 		if all || t.Changed() {

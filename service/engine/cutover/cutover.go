@@ -42,6 +42,7 @@ type Cutover struct {
 	schema    drift.State               // of the source, as the target has it
 	positions map[catalog.Sequence]bool // of the source's sequences at which the target's stand, too
 	armed     func(giveUp bool) error   // waits for the fence to be armed; nil when nobody arms it
+	giveUp    context.CancelCauseFunc   // ends the steps
 	opening   pgx.Tx                    // the transaction that opens the target; nil before
 }
 
@@ -50,7 +51,6 @@ type Cutover struct {
 // happens, and does not stop with ctx.
 func (c *Cutover) Run(ctx context.Context) error {
 	err := c.run(ctx)
-	c.Job.Progress.StepEnded()
 	if err != nil {
 		c.Job.Log.Warn("finalization failed", "error", err)
 		c.Job.Progress.FenceGivenUp()
@@ -70,7 +70,10 @@ func (c *Cutover) run(ctx context.Context) (err error) {
 	defer database.Close(ctx, c.sides.Target.Conn)
 	c.method = c.Method(c.sides)
 	c.fence = c.Job.Fence(c.Source)
+	ctx, c.giveUp = context.WithCancelCause(ctx)
+	defer c.giveUp(nil)
 	defer func() {
+		c.Job.Progress.StepEnded()
 		if err != nil {
 			c.undo(ctx, err)
 		}
@@ -87,6 +90,9 @@ func (c *Cutover) run(ctx context.Context) (err error) {
 		c.Job.Progress.StepBegan(s.Name)
 		c.pass(s.From)
 		if err := s.Do(c, ctx); err != nil {
+			if cause := context.Cause(ctx); errors.Is(cause, errNotArmed) {
+				return cause
+			}
 			return err
 		}
 		if c.at == Opened {
@@ -117,9 +123,6 @@ func (c *Cutover) undo(ctx context.Context, cause error) {
 	defer cancel()
 	if c.armed != nil {
 		_ = c.armed(true) // the fence's session is for one at a time
-	}
-	if c.opening != nil {
-		_ = c.opening.Rollback(ctx)
 	}
 	if c.at != Fenced || errors.Is(cause, errUnknownOutcome) {
 		return

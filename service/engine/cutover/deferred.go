@@ -11,7 +11,8 @@ import (
 )
 
 // copyDeferred copies the tables whose changes nothing carries, the largest first. Under the fence the current state is the last
-// one. What an earlier finalization has copied is replaced; the indexes that it has built stay.
+// one. What an earlier finalization has copied is replaced; the indexes that it has built stay. The step is never left out: it
+// also stops what carries changes.
 func (c *Cutover) copyDeferred(ctx context.Context) error {
 	if err := c.halt(); err != nil {
 		return err
@@ -37,7 +38,9 @@ func (c *Cutover) copyDeferred(ctx context.Context) error {
 		oids[i] = t.OID
 	}
 	c.Job.Progress.SnapshotTaken(now.Tables) // with the filenodes of now, when nobody can change them any more
-	if err := transfer.Tables(ctx, c.Job, c.sides, now.Keeper, oids); err != nil {
+	// Families as large as the database are no matter for the time without writers, unless nobody has looked at them before.
+	order := transfer.Order{Keeper: now.Keeper, OIDs: oids, Families: c.method.Deferred()}
+	if err := transfer.Tables(ctx, c.Job, c.sides, order); err != nil {
 		return err
 	}
 	for _, oid := range oids {

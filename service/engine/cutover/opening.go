@@ -21,12 +21,22 @@ import (
 // source may be undone before it was asked.
 var errUnknownOutcome = errors.New("the connection to the target was lost in the moment of the opening")
 
+// errNotArmed says that what the triggers on the source are for is not there.
+var errNotArmed = errors.New("the fence could not be armed")
+
 // arm begins to put triggers on the source that will take the locks' place, while the target is made ready. Nobody sees them
 // before open.
 func (c *Cutover) arm(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	armed := make(chan error, 1)
-	go func() { armed <- c.fence.Arm(ctx) }()
+	go func() {
+		err := c.fence.Arm(ctx)
+		if err != nil {
+			err = fmt.Errorf("%w: %w", errNotArmed, err)
+			c.giveUp(err) // nobody goes on in vain while writers are kept off
+		}
+		armed <- err
+	}()
 	c.armed = func(giveUp bool) error {
 		if giveUp {
 			cancel()
@@ -44,6 +54,9 @@ func (c *Cutover) prepareOpening(ctx context.Context) (err error) {
 	}
 	if err := c.finishSchema(ctx, c.opening); err != nil {
 		return err
+	}
+	if c.armed == nil {
+		c.arm(ctx)
 	}
 	return c.armed(false)
 }

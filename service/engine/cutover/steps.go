@@ -31,8 +31,8 @@ type Step struct {
 	Do func(*Cutover, context.Context) error
 }
 
-// Steps gives the steps of every cutover, in their order. What a step leaves behind is durable before the next one begins, but
-// that the opening is one transaction: it begins in "constraints" and ends in "opening".
+// Steps gives the steps of every cutover, in their order. What a step leaves behind can be done again by another worker, but for the
+// opening, which is one transaction: it begins in "constraints" and ends in "opening".
 func Steps() []Step {
 	return []Step{
 		{Name: "check", Do: (*Cutover).check},

@@ -28,7 +28,7 @@ const (
 	StageNone    Stage = ""        // nothing is on the target yet
 	StageSchema  Stage = "schema"  // the entries of the schema copy say which of them are there
 	StageCopying Stage = "copying" // the schema is there; each table says whether it is copied
-	StageStream  Stage = "stream"  // all tables and indexes are there
+	StageStream  Stage = "stream"  // all tables and indexes are there, but for deferred tables
 	StageOpened  Stage = "opened"  // the point of no return is passed: the target is the truth
 	StageDone    Stage = "done"    // nothing is left to do; the ledger, which goes with it, never says so
 )

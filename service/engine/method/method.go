@@ -33,8 +33,12 @@ type Method interface {
 	// Check makes sure that the source is still the one that the ledger knows, and that no change is lost; else it gives a
 	// *failure.Failure.
 	Check(ctx context.Context, known ledger.Progress) error
-	// Follow begins to carry changes, from where the ledger says. It goes on until it is stopped or ctx ends.
+	// Follow begins to carry changes, from where the ledger says. It goes on until it is stopped or ctx ends, and may use the
+	// attempt's sessions until then, but for the source's.
 	Follow(ctx context.Context) (Following, error)
+	// Because gives the better reason for tables that turned out to be different, if the method knows of one that is nobody's fault;
+	// else the cause itself. No following is at work.
+	Because(ctx context.Context, cause error) error
 	// Release takes away from the source what Prepare and Anchor made there, but for our records. It can be called again.
 	Release(ctx context.Context) error
 }

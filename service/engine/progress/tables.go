@@ -194,7 +194,7 @@ func (b *Board) TableDeferredAgain(oid uint32) {
 	b.change(oid, func(t *Table) { t.Phase = TableDeferred })
 }
 
-// copying is the initial copy of this run, for its rate.
+// copying is the newest copy of this run, for its rate.
 type copying struct {
 	from, to time.Time // zero: not yet
 	before   int64     // bytes that were there already

@@ -60,16 +60,23 @@ const (
 	copied = "part copied"
 )
 
-// Tables copies the tables with these OIDs from the keeper's snapshot, builds the indexes of all tables, attaches those of
-// partitions, and gathers statistics. It closes the keeper, which may be nil if there is nothing to copy, as soon as all is
+// Order says what is to be brought over.
+type Order struct {
+	Keeper   *snapshot.Keeper // of the snapshot that rows come from; nil if there are none to copy
+	OIDs     []uint32         // of the tables, on the source
+	Families bool             // statistics of partitioned tables and of parents are gathered, too
+}
+
+// Tables copies the tables of an order from the keeper's snapshot, builds the indexes of all tables, attaches those of
+// partitions, and gathers statistics. It closes the keeper as soon as all is
 // copied: that frees the source's horizon for VACUUM. A table that was rewritten meanwhile is left out; the others are not
 // thrown away for it, and the error makes the next attempt copy it from a new snapshot.
-func Tables(ctx context.Context, j *job.Job, s job.Sides, keeper *snapshot.Keeper, oids []uint32) error {
+func Tables(ctx context.Context, j *job.Job, s job.Sides, o Order) error {
 	if err := build.Pending(ctx, j, s.Target.Conn, schema.Statistics); err != nil {
 		return err
 	}
-	t := &transfer{job: j, sides: s, keeper: keeper, later: map[uint32][]work{}, rewritten: make(chan error, len(oids))}
-	if err := t.plan(ctx, oids); err != nil {
+	t := &transfer{job: j, sides: s, keeper: o.Keeper, later: map[uint32][]work{}, rewritten: make(chan error, len(o.OIDs))}
+	if err := t.plan(ctx, o); err != nil {
 		return err
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
@@ -95,13 +102,13 @@ func Tables(ctx context.Context, j *job.Job, s job.Sides, keeper *snapshot.Keepe
 }
 
 // plan divides large tables and says which index waits for which table.
-func (t *transfer) plan(ctx context.Context, oids []uint32) error {
+func (t *transfer) plan(ctx context.Context, o Order) error {
 	tables := map[uint32]progress.Table{}
 	for _, known := range t.job.Progress.Tables() {
 		tables[known.Catalog.OID] = known
 	}
 	var parts []part
-	for _, oid := range oids {
+	for _, oid := range o.OIDs {
 		known := tables[oid]
 		pieces, err := snapshot.Split(ctx, t.keeper.Conn(), known.Catalog, t.job.Settings.PartBytes)
 		if err != nil {
@@ -124,8 +131,10 @@ func (t *transfer) plan(ctx context.Context, oids []uint32) error {
 		t.parts <- p
 	}
 	close(t.parts)
-	if err := t.readFamilies(ctx, tables); err != nil {
-		return err
+	if o.Families {
+		if err := t.readFamilies(ctx, tables); err != nil {
+			return err
+		}
 	}
 	return t.planWorks(ctx, tables)
 }

@@ -68,10 +68,10 @@ var ErrCopyAgain = errors.New("tables are copied again")
 
 // CopyAgain makes sure that the tables that cause distrusts are copied again by the next attempt, from a snapshot of then,
 // and gives ErrCopyAgain. A table is given this chance once in a migration: after that a *failure.Failure ends it. Any other
-// cause is given back as it is, and so is ErrCopyAgain. Nothing may be applied meanwhile.
+// cause is given back as it is. Nothing may be applied meanwhile.
 func CopyAgain(ctx context.Context, j *job.Job, target *pgx.Conn, cause error) error {
 	tables := Distrust(cause)
-	if len(tables) == 0 || errors.Is(cause, ErrCopyAgain) {
+	if len(tables) == 0 {
 		return cause
 	}
 	for _, t := range tables {

@@ -119,7 +119,7 @@ func (l *Logical) Follow(ctx context.Context) (_ method.Following, err error) {
 		cancel()
 		l.job.Progress.StreamEnded()
 		if !f.stopped.Load() {
-			f.err = becauseTruncated(ctx, l.job.Progress, source, err)
+			f.err = err
 		}
 	}()
 	return f, nil

@@ -7,17 +7,16 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/capture"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/catalog"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/progress"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/trust"
 )
 
-// tellsTruncates is the first version of which the stream tells that a table was truncated.
-const tellsTruncates = 11
-
 // checkTruncated gives, for a source that does not tell, the tables that were truncated or rewritten since they were copied.
 func checkTruncated(ctx context.Context, board *progress.Board, source *pgx.Conn) error {
-	if catalog.Major(source) >= tellsTruncates {
+	if catalog.Major(source) >= capture.TellsTruncates {
 		return nil
 	}
 	tables, err := catalog.TablesNow(ctx, source)
@@ -39,14 +38,15 @@ func checkTruncated(ctx context.Context, board *progress.Board, source *pgx.Conn
 	return &difference
 }
 
-// becauseTruncated gives the better reason for a change that did not find what it expected, if a TRUNCATE that the source
-// does not tell is one.
-func becauseTruncated(ctx context.Context, board *progress.Board, source *pgx.Conn, cause error) error {
-	if len(trust.Distrust(cause)) == 0 {
+// Because names a TRUNCATE that the source does not tell as the reason, if there was one.
+func (l *Logical) Because(ctx context.Context, cause error) error {
+	source, err := l.sides.Source.Endpoint.Connect(ctx) // that of the attempt may have been broken off
+	if err != nil {
 		return cause
 	}
+	defer database.Close(ctx, source)
 	var truncated *trust.DifferenceError
-	if errors.As(checkTruncated(ctx, board, source), &truncated) {
+	if errors.As(checkTruncated(ctx, l.job.Progress, source), &truncated) {
 		return truncated
 	}
 	return cause

@@ -129,7 +129,7 @@ func (h *house) begin(between func()) (job.Sides, method.Method) {
 	if !m.Deferred() {
 		h.job.Progress.SnapshotTaken(anchor.Tables)
 		h.must(m.While(ctx, func(ctx context.Context) error {
-			return transfer.Tables(ctx, h.job, s, anchor.Keeper, h.chosen(func(t progress.Table) bool { return !t.Deferred }))
+			return transfer.Tables(ctx, h.job, s, transfer.Order{Keeper: anchor.Keeper, OIDs: h.chosen(func(t progress.Table) bool { return !t.Deferred })})
 		}))
 	}
 	h.must(h.job.Ledger.SetStage(ctx, s.Target.Conn, ledger.StageCopying, ledger.StageStream))
@@ -166,7 +166,7 @@ func (h *house) drain(s job.Sides, f method.Following) {
 	h.must(err)
 	defer now.Close(ctx)
 	h.job.Progress.SnapshotTaken(now.Tables)
-	h.must(transfer.Tables(ctx, h.job, s, now.Keeper, h.chosen(func(t progress.Table) bool { return t.Deferred })))
+	h.must(transfer.Tables(ctx, h.job, s, transfer.Order{Keeper: now.Keeper, OIDs: h.chosen(func(t progress.Table) bool { return t.Deferred })}))
 }
 
 // wantEqual compares the tables row by row, in a way that no method knows of.

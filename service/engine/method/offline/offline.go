@@ -62,6 +62,9 @@ func (o *Offline) While(ctx context.Context, do func(context.Context) error) err
 // Check has nothing to look at: every finalization copies everything anew.
 func (o *Offline) Check(context.Context, ledger.Progress) error { return nil }
 
+// Because knows no reason but the cause.
+func (o *Offline) Because(_ context.Context, cause error) error { return cause }
+
 // Release takes away what an attempt by logical decoding may have left.
 func (o *Offline) Release(ctx context.Context) error {
 	if err := o.capture.DropSlot(ctx, o.sides.Source.Endpoint.ConnectReplication); err != nil {
