@@ -30,7 +30,7 @@ func newOurs(b *bench, from *dataset, to postgres.Login) follower {
 	return b.newMigration(from, to, b.settings)
 }
 
-// newOursVerifyingAll compares all tables under the fence, also those that have not changed since they were found equal.
+// newOursVerifyingAll verifies all tables under the fence, also those that have not changed since they were found equal.
 func newOursVerifyingAll(b *bench, from *dataset, to postgres.Login) follower {
 	settings := b.settings
 	settings.VerifyAll = true
@@ -126,7 +126,7 @@ func (o *ours) until(ctx context.Context, reached func(progress.Progress) bool) 
 // ready waits until the tables were found equal for the first time, after which the replication does nothing but apply.
 func (o *ours) ready(ctx context.Context) error {
 	return o.until(ctx, func(p progress.Progress) bool {
-		return p.InSync && !slices.ContainsFunc(p.Tables, func(t progress.TableProgress) bool { return t.Validation != progress.Validated })
+		return p.InSync && !slices.ContainsFunc(p.Tables, func(t progress.TableProgress) bool { return t.Verification != progress.Verified })
 	})
 }
 

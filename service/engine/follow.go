@@ -20,7 +20,7 @@ import (
 // askPoll is how often it is looked whether a finalization that was asked for can begin.
 const askPoll = 50 * time.Millisecond
 
-// follow is the stage in which changes are carried, tables compared, and, when somebody asks for it, the migration finalized.
+// follow is the stage in which changes are carried, tables verified, and, when somebody asks for it, the migration finalized.
 func (a *attempt) follow(ctx context.Context) (ledger.Stage, error) {
 	copied, err := a.job.Ledger.Fingerprint(ctx, a.sides.Target.Conn)
 	if err != nil {
@@ -106,7 +106,7 @@ func (a *attempt) finalize(ctx context.Context, q request, following method.Foll
 		_ = following.Stop()
 		err = trust.CopyAgain(ctx, a.job, a.sides.Target.Conn, outcome)
 		if !errors.Is(err, trust.ErrCopyAgain) && failure.Of(err) == nil {
-			a.job.Log.Warn("recording that tables are to be copied again", "error", err) // they are compared again instead
+			a.job.Log.Warn("recording that tables are to be copied again", "error", err) // they are verified again instead
 			err = errNotFinalized
 		}
 	default:
