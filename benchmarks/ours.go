@@ -101,7 +101,7 @@ func (o *ours) copy(ctx context.Context, m *meter, b *bench) error {
 			m.end(phase)
 			phase = next
 		case <-o.ended:
-			return fmt.Errorf("the replication ended: %w", o.err)
+			return fmt.Errorf("running the replication: %w", o.err)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -114,7 +114,7 @@ func (o *ours) until(ctx context.Context, reached func(progress.Progress) bool) 
 	for !reached(o.replication.Progress()) {
 		select {
 		case <-o.ended:
-			return fmt.Errorf("the replication ended: %w", o.err)
+			return fmt.Errorf("running the replication: %w", o.err)
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(50 * time.Millisecond):
@@ -157,7 +157,7 @@ func (o *ours) pause(context.Context) error {
 	o.cancel()
 	<-o.ended
 	if !errors.Is(o.err, context.Canceled) {
-		return fmt.Errorf("the replication ended: %w", o.err)
+		return fmt.Errorf("running the replication: %w", o.err)
 	}
 	return nil
 }

@@ -287,7 +287,7 @@ func (w *soakers) transaction(ctx context.Context, conn *pgx.Conn, random *rand.
 	do := func(sql string) error {
 		tag, err := conn.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol)
 		if err != nil {
-			return fmt.Errorf("%.300s: %w", sql, err)
+			return fmt.Errorf("running %.300s: %w", sql, err)
 		}
 		rows := tag.RowsAffected()
 		w.rows.Add(rows)
