@@ -6,9 +6,10 @@ import (
 	"time"
 )
 
-// Read-only transactions have no number, and nothing waits for them. The functions were renamed in 13 and stay under these names.
+// Read-only transactions have no number, and nothing waits for them. A snapshot ends with the newest transaction that is
+// over, not with the newest that runs, so that a number is taken. The functions were renamed in 13 and stay under these names.
 const (
-	newestWriterSQL = `SELECT pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot())`
+	newestWriterSQL = `SELECT pg_catalog.txid_current()`
 	oldestWriterSQL = `SELECT pg_catalog.txid_snapshot_xmin(pg_catalog.txid_current_snapshot())`
 
 	writersPoll = 50 * time.Millisecond

@@ -382,11 +382,8 @@ func (f *Fence) restoreSetting(ctx context.Context, conn *pgx.Conn) error {
 			return err
 		}
 		statement := "ALTER DATABASE " + databaseName(conn) + " RESET default_transaction_read_only"
-		if old != nil {
-			value := "off"
-			if *old == "on" || *old == "true" || *old == "1" {
-				value = "on"
-			}
+		if old != nil { // as it was spelled
+			value := "'" + strings.ReplaceAll(*old, "'", "''") + "'"
 			statement = "ALTER DATABASE " + databaseName(conn) + " SET default_transaction_read_only = " + value
 		}
 		if _, err := tx.Exec(ctx, statement); err != nil {

@@ -146,9 +146,6 @@ type Start struct {
 
 // Create makes the ledger, in the transaction that also stores the entries of the schema copy. The tables are all pending.
 func (l Ledger) Create(ctx context.Context, tx pgx.Tx, start Start) error {
-	if !slices.Contains(l.Next[StageNone], StageSchema) {
-		return &StageError{From: StageNone, To: StageSchema}
-	}
 	if _, err := tx.Exec(ctx, createSQL, pgx.QueryExecModeSimpleProtocol); err != nil {
 		return fmt.Errorf("creating the ledger on the target: %w", err)
 	}
