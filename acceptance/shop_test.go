@@ -27,7 +27,7 @@ func (s *shop) Start(ctx context.Context, environment map[string]string) error {
 		} `json:"credentials"`
 	}
 	if err := json.Unmarshal([]byte(environment["VCAP_SERVICES"]), &services); err != nil {
-		return fmt.Errorf("read VCAP_SERVICES: %w", err)
+		return fmt.Errorf("reading VCAP_SERVICES: %w", err)
 	}
 	bound := services["postgresql-db"]
 	if len(bound) != 1 {
@@ -66,11 +66,11 @@ func (s *shop) order(ctx context.Context, uri string) error {
 	defer cancel()
 	conn, err := pgx.Connect(ctx, uri)
 	if err != nil {
-		return fmt.Errorf("connect to the shop's database: %w", err)
+		return fmt.Errorf("connecting to the shop's database: %w", err)
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	if _, err := conn.Exec(ctx, `INSERT INTO orders (item) VALUES ('a book')`); err != nil {
-		return fmt.Errorf("take an order: %w", err)
+		return fmt.Errorf("taking an order: %w", err)
 	}
 	s.taken.Add(1)
 	return nil
@@ -80,7 +80,7 @@ func (s *shop) order(ctx context.Context, uri string) error {
 func (s *shop) find(ctx context.Context, uri string) (found int64, err error) {
 	conn, err := pgx.Connect(ctx, uri)
 	if err != nil {
-		return 0, fmt.Errorf("connect to the shop's database: %w", err)
+		return 0, fmt.Errorf("connecting to the shop's database: %w", err)
 	}
 	defer func() { _ = conn.Close(ctx) }()
 	err = conn.QueryRow(ctx, `SELECT count(*) FROM orders WHERE item = 'a book'`).Scan(&found)

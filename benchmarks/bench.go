@@ -50,7 +50,7 @@ func start(ctx context.Context, o options) (_ *bench, err error) {
 		}
 	}()
 	if b.log, err = os.Create(o.file("log.txt")); err != nil {
-		return nil, fmt.Errorf("open the log: %w", err)
+		return nil, fmt.Errorf("opening the log: %w", err)
 	}
 	if b.bin, err = postgres.BinDir(ctx, o.target); err != nil {
 		return nil, err
@@ -142,7 +142,7 @@ func (b *bench) finish(c *exec.Cmd) error {
 	var words tail
 	c.Stderr = io.MultiWriter(b.log, &words)
 	if err := c.Run(); err != nil {
-		return fmt.Errorf("%s: %w: %s", filepath.Base(c.Path), err, words.text)
+		return fmt.Errorf("running %s: %w: %s", filepath.Base(c.Path), err, words.text)
 	}
 	return nil
 }
@@ -163,11 +163,11 @@ func (t *tail) Write(p []byte) (int, error) {
 func execute(ctx context.Context, url, sql string) error {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
-		return fmt.Errorf("connect: %w", err)
+		return fmt.Errorf("connecting to the database: %w", err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	if _, err := conn.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol); err != nil {
-		return fmt.Errorf("%.100s: %w", sql, err)
+		return fmt.Errorf("running %.100s: %w", sql, err)
 	}
 	return nil
 }
@@ -176,11 +176,11 @@ func execute(ctx context.Context, url, sql string) error {
 func query[T any](ctx context.Context, url, sql string) (value T, err error) {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
-		return value, fmt.Errorf("connect: %w", err)
+		return value, fmt.Errorf("connecting to the database: %w", err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	if err := conn.QueryRow(ctx, sql).Scan(&value); err != nil {
-		return value, fmt.Errorf("%.100s: %w", sql, err)
+		return value, fmt.Errorf("running %.100s: %w", sql, err)
 	}
 	return value, nil
 }

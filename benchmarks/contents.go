@@ -62,16 +62,16 @@ func read(ctx context.Context, url string, what compared) (contents, error) {
 		group.Go(func() error {
 			conn, err := pgx.Connect(groupCtx, url)
 			if err != nil {
-				return fmt.Errorf("connect: %w", err)
+				return fmt.Errorf("connecting to the database: %w", err)
 			}
 			defer conn.Close(context.WithoutCancel(ctx))
 			if _, err := conn.Exec(groupCtx, sameText, pgx.QueryExecModeSimpleProtocol); err != nil {
-				return fmt.Errorf("set the session up: %w", err)
+				return fmt.Errorf("setting the session up: %w", err)
 			}
 			for table := range queue {
 				var hash string
 				if err := conn.QueryRow(groupCtx, fmt.Sprintf(hashSQL, table)).Scan(&hash); err != nil {
-					return fmt.Errorf("read table %s: %w", table, err)
+					return fmt.Errorf("reading table %s: %w", table, err)
 				}
 				mu.Lock()
 				c["table "+table] = hash
@@ -92,13 +92,13 @@ func read(ctx context.Context, url string, what compared) (contents, error) {
 func (c contents) addStructure(ctx context.Context, url string) error {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
-		return fmt.Errorf("connect: %w", err)
+		return fmt.Errorf("connecting to the database: %w", err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	for _, sql := range []string{structureSQL, sequencesSQL} {
 		lines, err := conn.Query(ctx, sql)
 		if err != nil {
-			return fmt.Errorf("read the structure: %w", err)
+			return fmt.Errorf("reading the structure: %w", err)
 		}
 		var (
 			name  string
@@ -108,7 +108,7 @@ func (c contents) addStructure(ctx context.Context, url string) error {
 			c[name] = fmt.Sprint(value)
 			return nil
 		}); err != nil {
-			return fmt.Errorf("read the structure: %w", err)
+			return fmt.Errorf("reading the structure: %w", err)
 		}
 	}
 	return nil
@@ -121,7 +121,7 @@ func checkEqual(ctx context.Context, source, target string, what compared) error
 	group.Go(func() (err error) { from, err = read(groupCtx, source, what); return })
 	group.Go(func() (err error) { to, err = read(groupCtx, target, what); return })
 	if err := group.Wait(); err != nil {
-		return fmt.Errorf("compare the databases: %w", err)
+		return fmt.Errorf("comparing the databases: %w", err)
 	}
 	all := maps.Clone(from)
 	maps.Copy(all, to)
@@ -137,12 +137,12 @@ func checkEqual(ctx context.Context, source, target string, what compared) error
 func column[T any](ctx context.Context, url, sql string) ([]T, error) {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
-		return nil, fmt.Errorf("connect: %w", err)
+		return nil, fmt.Errorf("connecting to the database: %w", err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	lines, err := conn.Query(ctx, sql)
 	if err != nil {
-		return nil, fmt.Errorf("%.100s: %w", sql, err)
+		return nil, fmt.Errorf("running %.100s: %w", sql, err)
 	}
 	return pgx.CollectRows(lines, pgx.RowTo[T])
 }

@@ -45,7 +45,7 @@ func (b *bench) measureCopy(ctx context.Context, m *meter, t tool, from *dataset
 		return err
 	}
 	if err := t.copy(b, ctx, m, from, to); err != nil {
-		return fmt.Errorf("copy database %s: %w", from.name, err)
+		return fmt.Errorf("copying database %s: %w", from.name, err)
 	}
 	m.Values = map[string]float64{"MB": from.megabytes(), "MB/s": from.megabytes() / m.Seconds}
 	return checkEqual(ctx, b.source.URL(from.name), b.target.URL(to.Database), everything)

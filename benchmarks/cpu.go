@@ -35,7 +35,7 @@ func (b *bench) readCPU() (c cpu, err error) {
 	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
 		var usage syscall.Rusage
 		if err := syscall.Getrusage(who, &usage); err != nil {
-			return c, fmt.Errorf("read our processor time: %w", err)
+			return c, fmt.Errorf("reading our processor time: %w", err)
 		}
 		c.Client += time.Duration(usage.Utime.Nano() + usage.Stime.Nano()).Seconds()
 	}
@@ -57,7 +57,7 @@ func (b *bench) readCPU() (c cpu, err error) {
 func serverCPU(pid int) (float64, error) {
 	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 	if err != nil {
-		return 0, fmt.Errorf("list the server's processes: %w", err)
+		return 0, fmt.Errorf("listing the server's processes: %w", err)
 	}
 	sum, err := processCPU(pid, 4)
 	if err != nil {
@@ -66,7 +66,7 @@ func serverCPU(pid int) (float64, error) {
 	for _, field := range strings.Fields(string(children)) {
 		child, err := strconv.Atoi(field)
 		if err != nil {
-			return 0, fmt.Errorf("list the server's processes: %w", err)
+			return 0, fmt.Errorf("listing the server's processes: %w", err)
 		}
 		own, err := processCPU(child, 2)
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
@@ -96,7 +96,7 @@ func processCPU(pid, n int) (float64, error) {
 func machineCPU() (busy, steal float64, err error) {
 	stat, err := os.ReadFile("/proc/stat")
 	if err != nil {
-		return 0, 0, fmt.Errorf("read the machine's processor time: %w", err)
+		return 0, 0, fmt.Errorf("reading the machine's processor time: %w", err)
 	}
 	line, _, _ := strings.Cut(string(stat), "\n")
 	f := strings.Fields(line) // cpu user nice system idle iowait irq softirq steal …
@@ -112,7 +112,7 @@ func sumTicks(fields []string) (float64, error) {
 	for _, field := range fields {
 		n, err := strconv.ParseFloat(field, 64)
 		if err != nil {
-			return 0, fmt.Errorf("read a processor time: %w", err)
+			return 0, fmt.Errorf("reading a processor time: %w", err)
 		}
 		sum += n / ticks
 	}

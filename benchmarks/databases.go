@@ -53,13 +53,13 @@ func (b *bench) database(ctx context.Context, name string) (*dataset, error) {
 		return nil, err
 	}
 	if err := databases[name].load(b, ctx, login); err != nil {
-		return nil, fmt.Errorf("load database %s: %w", name, err)
+		return nil, fmt.Errorf("loading database %s: %w", name, err)
 	}
 	if err := execute(ctx, login.URL(), heartbeatSQL); err != nil {
-		return nil, fmt.Errorf("load database %s: %w", name, err)
+		return nil, fmt.Errorf("loading database %s: %w", name, err)
 	}
 	if err := execute(ctx, b.source.URL(name), "VACUUM (ANALYZE)"); err != nil {
-		return nil, fmt.Errorf("load database %s: %w", name, err)
+		return nil, fmt.Errorf("loading database %s: %w", name, err)
 	}
 	d := &dataset{name: name, login: login}
 	if d.bytes, err = query[int64](ctx, login.URL(), sizeSQL); err != nil {
@@ -78,7 +78,7 @@ func (b *bench) loadPgbench(ctx context.Context, l postgres.Login) error {
 func (b *bench) loadMixed(ctx context.Context, l postgres.Login) error {
 	conn, err := pgx.Connect(ctx, l.URL())
 	if err != nil {
-		return fmt.Errorf("connect: %w", err)
+		return fmt.Errorf("connecting to the database: %w", err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	if _, err := conn.Exec(ctx, "SELECT set_config('mixed.scale', $1::text, false)", fmt.Sprint(float64(b.scale)/50)); err != nil {
@@ -93,7 +93,7 @@ func (b *bench) pgbenchWork() ([]string, error) { return []string{"--builtin=tpc
 func (b *bench) mixedWork() ([]string, error) {
 	script := b.file("mixed_load.sql")
 	if err := os.WriteFile(script, []byte(mixedLoadSQL), 0o600); err != nil {
-		return nil, fmt.Errorf("write the script of the load: %w", err)
+		return nil, fmt.Errorf("writing the script of the load: %w", err)
 	}
 	return []string{"--file=" + script, "--define=rows=" + strconv.Itoa(2_000_000*b.scale/50)}, nil
 }

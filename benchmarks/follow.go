@@ -25,7 +25,7 @@ func (b *bench) follow(ctx context.Context, t tool, from *dataset) (*following, 
 	}
 	f := &following{tool: t, follower: t.follow(b, from, to), from: from, to: to}
 	if err := f.start(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("start %s: %w", t.name, err), b.unfollow(ctx, f))
+		return nil, errors.Join(fmt.Errorf("starting %s: %w", t.name, err), b.unfollow(ctx, f))
 	}
 	if f.heart, err = b.newHeart(ctx, from, to); err != nil {
 		return nil, errors.Join(err, b.unfollow(ctx, f))

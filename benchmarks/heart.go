@@ -25,15 +25,15 @@ func (b *bench) newHeart(ctx context.Context, from *dataset, to postgres.Login) 
 	h := &heart{sent: map[int64]time.Time{}}
 	var err error
 	if h.source, err = pgx.Connect(ctx, from.login.URL()); err != nil {
-		return nil, fmt.Errorf("connect to the source: %w", err)
+		return nil, fmt.Errorf("connecting to the source: %w", err)
 	}
 	if h.target, err = pgx.Connect(ctx, to.URL()); err != nil {
 		h.close(ctx)
-		return nil, fmt.Errorf("connect to the target: %w", err)
+		return nil, fmt.Errorf("connecting to the target: %w", err)
 	}
 	if err := h.source.QueryRow(ctx, `SELECT beat FROM public.heartbeat`).Scan(&h.last); err != nil {
 		h.close(ctx)
-		return nil, fmt.Errorf("read the heartbeat: %w", err)
+		return nil, fmt.Errorf("reading the heartbeat: %w", err)
 	}
 	return h, nil
 }
@@ -49,7 +49,7 @@ func (h *heart) close(ctx context.Context) {
 func (h *heart) beat(ctx context.Context) error {
 	h.last++
 	if _, err := h.source.Exec(ctx, `UPDATE public.heartbeat SET beat = $1`, h.last); err != nil {
-		return fmt.Errorf("write the heartbeat: %w", err)
+		return fmt.Errorf("writing the heartbeat: %w", err)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -59,7 +59,7 @@ func (h *heart) beat(ctx context.Context) error {
 
 func (h *heart) seen(ctx context.Context) (beat int64, err error) {
 	if err := h.target.QueryRow(ctx, `SELECT beat FROM public.heartbeat`).Scan(&beat); err != nil {
-		return 0, fmt.Errorf("read the heartbeat on the target: %w", err)
+		return 0, fmt.Errorf("reading the heartbeat on the target: %w", err)
 	}
 	return beat, nil
 }

@@ -41,7 +41,7 @@ func (b *bench) describe(ctx context.Context) error {
 	if b.pgcopydb != "" {
 		version, err := exec.CommandContext(ctx, b.pgcopydb, "--version").Output()
 		if err != nil {
-			return fmt.Errorf("ask pgcopydb's version: %w", err)
+			return fmt.Errorf("asking pgcopydb for its version: %w", err)
 		}
 		b.fact("pgcopydb", strings.TrimPrefix(firstLine(version), "pgcopydb version "))
 	}

@@ -94,7 +94,7 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	if err := os.MkdirAll(o.out, 0o755); err != nil {
-		return fmt.Errorf("make the folder for the figures: %w", err)
+		return fmt.Errorf("making the folder for the figures: %w", err)
 	}
 	b, err := start(ctx, o)
 	if err != nil {
@@ -106,7 +106,7 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	for _, part := range o.parts {
 		if err = parts[part](b, ctx); err != nil {
-			err = fmt.Errorf("part %s: %w", part, err)
+			err = fmt.Errorf("measuring part %s: %w", part, err)
 			break
 		}
 	}

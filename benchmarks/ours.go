@@ -30,7 +30,7 @@ func newOurs(b *bench, from *dataset, to postgres.Login) follower {
 	return b.newMigration(from, to, b.settings)
 }
 
-// newOursVerifyingAll compares all tables under the fence, also those that have not changed since they were found equal.
+// newOursVerifyingAll verifies all tables under the fence, also those that have not changed since they were found equal.
 func newOursVerifyingAll(b *bench, from *dataset, to postgres.Login) follower {
 	settings := b.settings
 	settings.VerifyAll = true
@@ -101,7 +101,7 @@ func (o *ours) copy(ctx context.Context, m *meter, b *bench) error {
 			m.end(phase)
 			phase = next
 		case <-o.ended:
-			return fmt.Errorf("the replication ended: %w", o.err)
+			return fmt.Errorf("running the replication: %w", o.err)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -114,7 +114,7 @@ func (o *ours) until(ctx context.Context, reached func(progress.Progress) bool) 
 	for !reached(o.replication.Progress()) {
 		select {
 		case <-o.ended:
-			return fmt.Errorf("the replication ended: %w", o.err)
+			return fmt.Errorf("running the replication: %w", o.err)
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(50 * time.Millisecond):
@@ -126,7 +126,7 @@ func (o *ours) until(ctx context.Context, reached func(progress.Progress) bool) 
 // ready waits until the tables were found equal for the first time, after which the replication does nothing but apply.
 func (o *ours) ready(ctx context.Context) error {
 	return o.until(ctx, func(p progress.Progress) bool {
-		return p.InSync && !slices.ContainsFunc(p.Tables, func(t progress.TableProgress) bool { return t.Validation != progress.Validated })
+		return p.InSync && !slices.ContainsFunc(p.Tables, func(t progress.TableProgress) bool { return t.Verification != progress.Verified })
 	})
 }
 
@@ -157,7 +157,7 @@ func (o *ours) pause(context.Context) error {
 	o.cancel()
 	<-o.ended
 	if !errors.Is(o.err, context.Canceled) {
-		return fmt.Errorf("the replication ended: %w", o.err)
+		return fmt.Errorf("running the replication: %w", o.err)
 	}
 	return nil
 }

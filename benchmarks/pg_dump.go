@@ -15,7 +15,7 @@ func (b *bench) copyByPipe(ctx context.Context, m *meter, from *dataset, to post
 	err := m.step("dump and restore", func() error {
 		reader, writer, err := os.Pipe()
 		if err != nil {
-			return fmt.Errorf("make a pipe: %w", err)
+			return fmt.Errorf("making a pipe: %w", err)
 		}
 		var words tail
 		dump := b.command(ctx, "pg_dump", "--format=custom", "--compress=0", "--no-owner", "--no-acl", "--dbname="+from.login.URL())
@@ -23,13 +23,13 @@ func (b *bench) copyByPipe(ctx context.Context, m *meter, from *dataset, to post
 		restore := b.command(ctx, "pg_restore", "--no-owner", "--no-acl", "--exit-on-error", "--dbname="+to.URL())
 		restore.Stdin = reader
 		if err := dump.Start(); err != nil {
-			return fmt.Errorf("pg_dump: %w", err)
+			return fmt.Errorf("starting pg_dump: %w", err)
 		}
 		_ = writer.Close() // so that pg_restore sees the end when pg_dump ends
 		err = b.finish(restore)
 		_ = reader.Close()
 		if dumpErr := dump.Wait(); dumpErr != nil {
-			err = errors.Join(err, fmt.Errorf("pg_dump: %w: %s", dumpErr, words.text))
+			err = errors.Join(err, fmt.Errorf("running pg_dump: %w: %s", dumpErr, words.text))
 		}
 		return err
 	})
@@ -42,7 +42,7 @@ func (b *bench) copyByPipe(ctx context.Context, m *meter, from *dataset, to post
 func (b *bench) copyByFolder(ctx context.Context, m *meter, from *dataset, to postgres.Login) error {
 	parent, err := os.MkdirTemp("", "cf-pg-migrate-dump-")
 	if err != nil {
-		return fmt.Errorf("make a folder for the dump: %w", err)
+		return fmt.Errorf("making a folder for the dump: %w", err)
 	}
 	defer os.RemoveAll(parent)
 	folder := filepath.Join(parent, "dump")

@@ -11,7 +11,7 @@ import (
 func (b *bench) copyByPgcopydb(ctx context.Context, m *meter, from *dataset, to postgres.Login) error {
 	folder, err := os.MkdirTemp("", "cf-pg-migrate-pgcopydb-")
 	if err != nil {
-		return fmt.Errorf("make a folder for pgcopydb: %w", err)
+		return fmt.Errorf("making a folder for pgcopydb: %w", err)
 	}
 	defer os.RemoveAll(folder)
 	return m.step("clone", func() error {

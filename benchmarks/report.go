@@ -21,10 +21,10 @@ type table struct {
 func (b *bench) report() error {
 	raw, err := json.MarshalIndent(b, "", "  ")
 	if err != nil {
-		return fmt.Errorf("write the figures: %w", err)
+		return fmt.Errorf("writing the figures: %w", err)
 	}
 	if err := os.WriteFile(b.file("figures.json"), raw, 0o644); err != nil {
-		return fmt.Errorf("write the figures: %w", err)
+		return fmt.Errorf("writing the figures: %w", err)
 	}
 	tables := b.tables()
 	for _, f := range b.Machine {
@@ -44,7 +44,7 @@ func (b *bench) report() error {
 		t.markdown(&text)
 	}
 	if err := os.WriteFile(b.file("tables.md"), []byte(text.String()), 0o644); err != nil {
-		return fmt.Errorf("write the tables: %w", err)
+		return fmt.Errorf("writing the tables: %w", err)
 	}
 	return nil
 }

@@ -64,7 +64,7 @@ func (s *subscription) dump() string { return filepath.Join(s.folder, "schema") 
 // before the end of the copy would each read a whole table.
 func (s *subscription) createTables(ctx context.Context) (err error) {
 	if s.folder, err = os.MkdirTemp("", "cf-pg-migrate-subscription-"); err != nil {
-		return fmt.Errorf("make a folder for the schema: %w", err)
+		return fmt.Errorf("making a folder for the schema: %w", err)
 	}
 	err = s.bench.tool(ctx, "pg_dump", "--format=custom", "--schema-only", "--no-owner", "--no-acl", "--no-publications",
 		"--file="+s.dump(), "--dbname="+s.from.login.URL())
@@ -78,7 +78,7 @@ func (s *subscription) createTables(ctx context.Context) (err error) {
 	c.Stdout = nil
 	contents, err := c.Output()
 	if err != nil {
-		return fmt.Errorf("list the schema: %w", err)
+		return fmt.Errorf("listing the schema: %w", err)
 	}
 	var keys, others strings.Builder
 	for line := range strings.Lines(string(contents)) {
@@ -89,10 +89,10 @@ func (s *subscription) createTables(ctx context.Context) (err error) {
 		}
 	}
 	if err := os.WriteFile(s.dump()+".keys", []byte(keys.String()), 0o600); err != nil {
-		return fmt.Errorf("write the list of keys: %w", err)
+		return fmt.Errorf("writing the list of keys: %w", err)
 	}
 	if err := os.WriteFile(s.dump()+".others", []byte(others.String()), 0o600); err != nil {
-		return fmt.Errorf("write the list of indexes: %w", err)
+		return fmt.Errorf("writing the list of indexes: %w", err)
 	}
 	return s.restore(ctx, "--use-list="+s.dump()+".keys")
 }
@@ -115,7 +115,7 @@ func (s *subscription) subscribe(ctx context.Context) error {
 	}
 	conn, err := pgx.Connect(ctx, s.target())
 	if err != nil {
-		return fmt.Errorf("connect: %w", err)
+		return fmt.Errorf("connecting to the database: %w", err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	return await(ctx, func() (ready bool, err error) {

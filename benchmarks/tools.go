@@ -45,7 +45,7 @@ var tools = []tool{
 	},
 	{
 		name:        "ours, VERIFY_ALL",
-		about:       "as ours, and all tables are compared under the fence",
+		about:       "as ours, and all tables are verified under the fence",
 		follow:      newOursVerifyingAll,
 		onlyCutover: true,
 	},

@@ -89,3 +89,13 @@ func neverSent(err error) bool {
 	var name *net.DNSError
 	return errors.As(err, &certificate) || errors.As(err, &name)
 }
+
+// tokenError says that a request could not even be sent, because there is no token for it. Like an Error it is told to people.
+type tokenError struct {
+	doing string
+	err   error
+}
+
+func (e *tokenError) Error() string { return fmt.Sprintf("could not %s: %v", e.doing, e.err) }
+
+func (e *tokenError) Unwrap() error { return e.err }

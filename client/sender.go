@@ -173,7 +173,7 @@ func passing(e *Error) bool {
 func (s *sender) authorized(ctx context.Context, r request) ([]byte, error) {
 	token, err := s.tokens.AccessToken(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("could not %s: %w", r.doing, err)
+		return nil, &tokenError{doing: r.doing, err: err}
 	}
 	body, err := s.once(ctx, r, token)
 	var failure *Error

@@ -26,7 +26,7 @@ func (t *tracer) RoundTrip(request *http.Request) (*http.Response, error) {
 	redact(shown.Header)
 	text, err := httputil.DumpRequestOut(shown, true)
 	if err != nil {
-		return nil, fmt.Errorf("trace the request: %w", err)
+		return nil, fmt.Errorf("tracing the request: %w", err)
 	}
 	t.write("REQUEST", text)
 	sent := request.Clone(request.Context())

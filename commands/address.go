@@ -155,7 +155,7 @@ func (i *invocation) migrations(a *address, tokens client.TokenSource) (*client.
 	}
 	made, err := client.NewMigrations(options)
 	if err != nil {
-		return nil, caFailure(i.Program, fmt.Errorf("%s: %w", a.caCert, err))
+		return nil, caFailure(i.Program, fmt.Errorf("reading %s: %w", a.caCert, err))
 	}
 	return made, nil
 }

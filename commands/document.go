@@ -77,7 +77,7 @@ func (d *Document) write(w io.Writer) error {
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
 	if err := encoder.Encode(d); err != nil {
-		return fmt.Errorf("write the JSON document: %w", err)
+		return fmt.Errorf("writing the JSON document: %w", err)
 	}
 	return nil
 }

@@ -14,7 +14,7 @@ import (
 func (i *invocation) needAPI(ctx context.Context) error {
 	login, err := i.Session.Login(ctx)
 	if err != nil {
-		return fmt.Errorf("ask cf for its session: %w", err)
+		return fmt.Errorf("asking cf for its session: %w", err)
 	}
 	login.API = strings.TrimRight(login.API, "/")
 	i.login = login

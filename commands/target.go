@@ -139,7 +139,7 @@ func (o *targetOptions) lookUp(ctx context.Context, i *invocation) error {
 		URL: u, Tokens: i.Session, UserAgent: i.UserAgent, SkipSSLValidation: i.login.SkipSSLValidation, Trace: i.Trace, Sleep: i.Clock.Sleep,
 	})
 	if err != nil {
-		return fmt.Errorf("make a client of the Cloud Foundry API: %w", err)
+		return fmt.Errorf("making a client of the Cloud Foundry API: %w", err)
 	}
 	for _, pair := range [][2]string{{o.target.SourceInstance, o.target.SourceKey}, {o.target.TargetInstance, o.target.TargetKey}} {
 		if err := i.lookUpKey(ctx, cloud, pair[0], pair[1]); err != nil {

@@ -37,7 +37,7 @@ func (s *stage) cf(ctx context.Context, arguments ...string) error {
 		if ctx.Err() != nil {
 			return errors.New("interrupted")
 		}
-		return fmt.Errorf("cf %s: %w", strings.Join(shown, " "), err)
+		return fmt.Errorf("running cf %s: %w", strings.Join(shown, " "), err)
 	}
 	return nil
 }
@@ -57,7 +57,7 @@ func (s *stage) progress(ctx context.Context) (copied, error) {
 		Progress api.ReplicationProgress `json:"progress"`
 	}
 	if err := json.Unmarshal([]byte(output), &document); err != nil {
-		return copied{}, fmt.Errorf("read the progress: %w", err)
+		return copied{}, fmt.Errorf("reading the progress: %w", err)
 	}
 	return copied{document.Progress}, nil
 }

@@ -49,7 +49,7 @@ func compare(ctx context.Context, to io.Writer, sourceURL, targetURL string) (bo
 	both.Go(func() (err error) { source, err = look(bothCtx, sourceURL); return })
 	both.Go(func() (err error) { target, err = look(bothCtx, targetURL); return })
 	if err := both.Wait(); err != nil {
-		return false, fmt.Errorf("compare the databases: %w", err)
+		return false, fmt.Errorf("comparing the databases: %w", err)
 	}
 
 	equal := len(source.tables) > 0
@@ -71,7 +71,7 @@ func compare(ctx context.Context, to io.Writer, sourceURL, targetURL string) (bo
 			name, before.rows, after.rows, cmp.Or(before.hash, "-"), cmp.Or(after.hash, "-"), verdict)
 	}
 	if err := table.Flush(); err != nil {
-		return false, fmt.Errorf("print the comparison: %w", err)
+		return false, fmt.Errorf("printing the comparison: %w", err)
 	}
 
 	behind := 0
@@ -112,7 +112,7 @@ func look(ctx context.Context, url string) (side, error) {
 	for _, name := range names {
 		var c contents
 		if err := connection.QueryRow(ctx, fmt.Sprintf(hashRows, name)).Scan(&c.rows, &c.hash); err != nil {
-			return seen, fmt.Errorf("table %s: %w", name, err)
+			return seen, fmt.Errorf("reading table %s: %w", name, err)
 		}
 		seen.tables[name] = c
 	}
@@ -132,13 +132,13 @@ func look(ctx context.Context, url string) (side, error) {
 func databaseSize(ctx context.Context, url string) (string, error) {
 	connection, err := pgx.Connect(ctx, url)
 	if err != nil {
-		return "", fmt.Errorf("ask for the database's size: %w", err)
+		return "", fmt.Errorf("asking for the database's size: %w", err)
 	}
 	defer connection.Close(ctx)
 	var size string
 	err = connection.QueryRow(ctx, `SELECT pg_catalog.pg_size_pretty(pg_catalog.pg_database_size(current_database()))`).Scan(&size)
 	if err != nil {
-		return "", fmt.Errorf("ask for the database's size: %w", err)
+		return "", fmt.Errorf("asking for the database's size: %w", err)
 	}
 	return size, nil
 }

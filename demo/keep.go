@@ -27,11 +27,11 @@ func (s *stage) leave() error {
 		{"stop", s.stopScript(), 0o700},
 	} {
 		if err := os.WriteFile(s.path(file.name), []byte(file.text), file.mode); err != nil {
-			return fmt.Errorf("leave the demo running: %w", err)
+			return fmt.Errorf("leaving the demo running: %w", err)
 		}
 	}
 	if err := os.Symlink(s.Programs.CF, s.path("bin", "cf")); err != nil {
-		return fmt.Errorf("leave the demo running: %w", err)
+		return fmt.Errorf("leaving the demo running: %w", err)
 	}
 	fmt.Printf(`
 Everything keeps running. To look around:

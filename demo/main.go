@@ -52,7 +52,7 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	if o.sample != "" {
 		if _, err := os.Stat(o.sample); err != nil {
-			return fmt.Errorf("read the sample: %w", err)
+			return fmt.Errorf("reading the sample: %w", err)
 		}
 	}
 	s, err := newStage(o)

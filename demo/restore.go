@@ -21,7 +21,7 @@ import (
 func restore(ctx context.Context, file, url string) error {
 	address, err := pgx.ParseConfig(url)
 	if err != nil {
-		return fmt.Errorf("load %s: %w", file, err)
+		return fmt.Errorf("loading %s: %w", file, err)
 	}
 	pgRestore, err := postgres.PgRestore(ctx)
 	if err != nil {
@@ -29,7 +29,7 @@ func restore(ctx context.Context, file, url string) error {
 	}
 	input, err := os.Open(file)
 	if err != nil {
-		return fmt.Errorf("read the sample: %w", err)
+		return fmt.Errorf("reading the sample: %w", err)
 	}
 	defer input.Close()
 
@@ -40,10 +40,10 @@ func restore(ctx context.Context, file, url string) error {
 		command.Stderr = os.Stderr
 		output, err := command.StdoutPipe()
 		if err != nil {
-			return fmt.Errorf("convert %s: %w", file, err)
+			return fmt.Errorf("converting %s: %w", file, err)
 		}
 		if err := command.Start(); err != nil {
-			return fmt.Errorf("convert %s: %w", file, err)
+			return fmt.Errorf("converting %s: %w", file, err)
 		}
 		script = bufio.NewReaderSize(output, 1<<20)
 		convert = command.Wait
@@ -56,7 +56,7 @@ func restore(ctx context.Context, file, url string) error {
 	psql.Stderr = os.Stderr
 	psql.Stdin = withoutTransactionTimeout(script)
 	if err := errors.Join(psql.Run(), convert()); err != nil {
-		return fmt.Errorf("load %s: %w", file, err)
+		return fmt.Errorf("loading %s: %w", file, err)
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ type stage struct {
 func newStage(o options) (*stage, error) {
 	dir, err := os.MkdirTemp("", "cf-pg-migrate-demo-")
 	if err != nil {
-		return nil, fmt.Errorf("make the demo's folder: %w", err)
+		return nil, fmt.Errorf("making the demo's folder: %w", err)
 	}
 	s := &stage{options: o, dir: dir}
 	if err := errors.Join(
@@ -53,7 +53,7 @@ func newStage(o options) (*stage, error) {
 		os.Mkdir(s.path("home"), 0o700),
 		os.Mkdir(s.path("app"), 0o700),
 	); err != nil {
-		return nil, errors.Join(fmt.Errorf("make the demo's folder: %w", err), s.strike())
+		return nil, errors.Join(fmt.Errorf("making the demo's folder: %w", err), s.strike())
 	}
 	return s, nil
 }
@@ -115,7 +115,7 @@ func (s *stage) appLogin(ctx context.Context) (login, error) {
 	}
 	output, err := session.Run(ctx, "service-key", sourceInstance, appKey)
 	if err != nil {
-		return login{}, fmt.Errorf("read the application's service key: %w", err)
+		return login{}, fmt.Errorf("reading the application's service key: %w", err)
 	}
 	// The key is what stands after cf's own words.
 	var key struct {
@@ -123,10 +123,10 @@ func (s *stage) appLogin(ctx context.Context) (login, error) {
 	}
 	_, document, _ := strings.Cut(output, "{")
 	if err := json.Unmarshal([]byte("{"+document), &key); err != nil {
-		return login{}, fmt.Errorf("read the application's service key: %w", err)
+		return login{}, fmt.Errorf("reading the application's service key: %w", err)
 	}
 	if _, err := url.Parse(key.Credentials.URI); err != nil || key.Credentials.URI == "" {
-		return login{}, errors.New("read the application's service key: it holds no address")
+		return login{}, errors.New("reading the application's service key: it holds no address")
 	}
 	return key.Credentials, nil
 }

@@ -165,7 +165,7 @@ func openTrace(value string, stderr io.Writer) (io.Writer, func(), error) {
 	}
 	file, err := os.OpenFile(value, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600) //nolint:gosec // G703: the user names the file
 	if err != nil {
-		return nil, nothing, fmt.Errorf("open the trace file: %w", err)
+		return nil, nothing, fmt.Errorf("opening the trace file: %w", err)
 	}
 	return file, func() { _ = file.Close() }, nil
 }

@@ -83,7 +83,7 @@ func named(what string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("ask cf for %s: %w", what, gone(err))
+	return fmt.Errorf("asking cf for %s: %w", what, gone(err))
 }
 
 // AccessToken gives the token without its prefix. cf renews it when it is about to end.

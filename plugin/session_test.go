@@ -49,7 +49,7 @@ func TestLogin(t *testing.T) {
 		t.Errorf("got %+v, %v", login, err)
 	}
 	_, err = newSession(&fakeCF{broken: errors.New("no")}).Login(t.Context())
-	if err == nil || err.Error() != "ask cf for the login: no" {
+	if err == nil || err.Error() != "asking cf for the login: no" {
 		t.Errorf("got %v", err)
 	}
 	_, err = newSession(&fakeCF{broken: &net.OpError{Op: "dial"}}).Login(t.Context())

@@ -128,7 +128,7 @@ func (s *store) read() (*saved, error) {
 		return &saved{Version: storeVersion, Foundations: map[string]foundation{}}, nil
 	}
 	if err != nil {
-		return nil, s.failed("read", err)
+		return nil, s.failed("reading", err)
 	}
 	all := &saved{}
 	if err := json.Unmarshal(text, all); err != nil || all.Version == 0 {
@@ -136,7 +136,7 @@ func (s *store) read() (*saved, error) {
 			err = errors.New("it names no version")
 		}
 		return nil, &commands.ConfigError{
-			Path: s.path, Err: fmt.Errorf("the file is damaged: %w", err),
+			Path: s.path, Err: fmt.Errorf("reading the damaged file: %w", err),
 			Hint: "Mend or delete the file, then set the target again with '" + program + " target'.",
 		}
 	}
@@ -158,11 +158,11 @@ func (s *store) change(cfAPI string, edit func(*foundation)) error {
 		return s.err
 	}
 	if err := os.MkdirAll(filepath.Dir(s.path), 0o700); err != nil {
-		return s.failed("write", err)
+		return s.failed("writing", err)
 	}
 	unlock, err := lockedfile.MutexAt(s.path + ".lock").Lock()
 	if err != nil {
-		return s.failed("lock", err)
+		return s.failed("locking", err)
 	}
 	defer unlock()
 	all, err := s.read() // as it is now, not as it was when the command began
@@ -178,10 +178,10 @@ func (s *store) change(cfAPI string, edit func(*foundation)) error {
 	}
 	text, err := json.MarshalIndent(all, "", "  ")
 	if err != nil {
-		return s.failed("write", err)
+		return s.failed("writing", err)
 	}
 	if err := replace(s.path, append(text, '\n')); err != nil {
-		return s.failed("write", err)
+		return s.failed("writing", err)
 	}
 	return nil
 }
@@ -212,7 +212,7 @@ func (s *store) failed(doing string, err error) error {
 		err = onPath.Err // the path is named already
 	}
 	return &commands.ConfigError{
-		Path: s.path, Err: fmt.Errorf("could not %s the file: %w", doing, err),
+		Path: s.path, Err: fmt.Errorf("%s the file: %w", doing, err),
 		Hint: "Check who may read and write " + strings.TrimSuffix(filepath.Dir(s.path), string(filepath.Separator)) + ".",
 	}
 }

@@ -64,7 +64,7 @@ func newEntry(metadata plugin.PluginMetadata, r *release) (*entry, error) {
 		name := t.file(r.version)
 		address, err := url.JoinPath(r.base, name)
 		if err != nil {
-			return nil, fmt.Errorf("make the URL of %s: %w", name, err)
+			return nil, fmt.Errorf("making the URL of %s: %w", name, err)
 		}
 		sum, err := sumFile(sha1.New(), filepath.Join(r.out, name)) //nolint:gosec // the plugin index knows no other sum
 		if err != nil {
@@ -82,13 +82,13 @@ func (e *entry) write(path string) error {
 	encoder := yaml.NewEncoder(&text)
 	encoder.SetIndent(2)
 	if err := encoder.Encode([]*entry{e}); err != nil {
-		return fmt.Errorf("write the entry for the plugin index: %w", err)
+		return fmt.Errorf("writing the entry for the plugin index: %w", err)
 	}
 	if err := encoder.Close(); err != nil {
-		return fmt.Errorf("write the entry for the plugin index: %w", err)
+		return fmt.Errorf("writing the entry for the plugin index: %w", err)
 	}
 	if err := os.WriteFile(path, text.Bytes(), 0o644); err != nil {
-		return fmt.Errorf("write the entry for the plugin index: %w", err)
+		return fmt.Errorf("writing the entry for the plugin index: %w", err)
 	}
 	return nil
 }

@@ -141,14 +141,14 @@ func (r *release) writeEntry() error {
 // for a program that was given any path.
 func newFolder(path string) error {
 	if err := os.MkdirAll(path, 0o755); err != nil {
-		return fmt.Errorf("make the folder of the release: %w", err)
+		return fmt.Errorf("making the folder of the release: %w", err)
 	}
 	entries, err := os.ReadDir(path)
 	if err != nil {
-		return fmt.Errorf("look into the folder of the release: %w", err)
+		return fmt.Errorf("looking into the folder of the release: %w", err)
 	}
 	if len(entries) > 0 {
-		return fmt.Errorf("write the release: %s is not empty: %w", path, fs.ErrExist)
+		return fmt.Errorf("writing the release: %s is not empty: %w", path, fs.ErrExist)
 	}
 	return nil
 }
@@ -158,11 +158,11 @@ func newFolder(path string) error {
 func commitDate(ctx context.Context, folder string) (time.Time, error) {
 	text, err := output(exec.CommandContext(ctx, "git", "-C", folder, "log", "-1", "--format=%cI"))
 	if err != nil {
-		return time.Time{}, fmt.Errorf("ask git for the date of the commit: %w", err)
+		return time.Time{}, fmt.Errorf("asking git for the date of the commit: %w", err)
 	}
 	date, err := time.Parse(time.RFC3339, strings.TrimSpace(text))
 	if err != nil {
-		return time.Time{}, fmt.Errorf("read the date of the commit: %w", err)
+		return time.Time{}, fmt.Errorf("reading the date of the commit: %w", err)
 	}
 	return date.UTC(), nil
 }

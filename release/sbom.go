@@ -15,7 +15,7 @@ func writeSBOM(ctx context.Context, tool string, v version, path string) error {
 	command := exec.CommandContext(ctx, tool, "bin", "-json", "-std", "-noserial", "-notimestamp",
 		"-version", v.tag(), "-output", path+sbomSuffix, path)
 	if _, err := output(command); err != nil {
-		return fmt.Errorf("write the SBOM of %s: %w", path, err)
+		return fmt.Errorf("writing the SBOM of %s: %w", path, err)
 	}
 	return nil
 }

@@ -33,7 +33,7 @@ func writeSums(folder string, files []string) error {
 			fmt.Fprintf(&text, "%s  %s\n", sum, name)
 		}
 		if err := os.WriteFile(filepath.Join(folder, s.file), text.Bytes(), 0o644); err != nil {
-			return fmt.Errorf("write the sums: %w", err)
+			return fmt.Errorf("writing the sums: %w", err)
 		}
 	}
 	return nil
@@ -43,11 +43,11 @@ func writeSums(folder string, files []string) error {
 func sumFile(h hash.Hash, path string) (string, error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return "", fmt.Errorf("sum up: %w", err)
+		return "", fmt.Errorf("summing up a file: %w", err)
 	}
 	defer file.Close()
 	if _, err := io.Copy(h, file); err != nil {
-		return "", fmt.Errorf("sum up: %w", err)
+		return "", fmt.Errorf("summing up a file: %w", err)
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }

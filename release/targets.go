@@ -46,7 +46,7 @@ func (t target) file(v version) string {
 func (t target) build(ctx context.Context, folder string, v version, path string) error {
 	path, err := filepath.Abs(path)
 	if err != nil {
-		return fmt.Errorf("build %s: %w", path, err)
+		return fmt.Errorf("building %s: %w", path, err)
 	}
 	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false",
 		"-ldflags", "-s -w -X main.version="+v.tag(), "-o", path, ".")
@@ -55,7 +55,7 @@ func (t target) build(ctx context.Context, folder string, v version, path string
 		// Whatever else the caller has set that would make another binary.
 		"GOFLAGS=-mod=readonly", "GOEXPERIMENT=", "GOWORK=off", "GOAMD64=v1", "GO386=sse2", "GOARM64=v8.0", "GOFIPS140=off")
 	if text, err := command.CombinedOutput(); err != nil {
-		return fmt.Errorf("build %s: %w\n%s", filepath.Base(path), err, text)
+		return fmt.Errorf("building %s: %w\n%s", filepath.Base(path), err, text)
 	}
 	return nil
 }

@@ -20,11 +20,11 @@ func writeUniversal(path string, slices []string) error {
 	for i, slice := range slices {
 		content, err := os.ReadFile(slice)
 		if err != nil {
-			return fmt.Errorf("read a slice of the universal binary: %w", err)
+			return fmt.Errorf("reading a slice of the universal binary: %w", err)
 		}
 		file, err := macho.NewFile(bytes.NewReader(content))
 		if err != nil {
-			return fmt.Errorf("read %s as a Mach-O file: %w", slice, err)
+			return fmt.Errorf("reading %s as a Mach-O file: %w", slice, err)
 		}
 		offset := (end + 1<<sliceAlignment - 1) >> sliceAlignment << sliceAlignment
 		headers[i] = macho.FatArchHeader{
@@ -38,7 +38,7 @@ func writeUniversal(path string, slices []string) error {
 	var all bytes.Buffer
 	for _, part := range []any{macho.MagicFat, uint32(len(slices)), headers} {
 		if err := binary.Write(&all, binary.BigEndian, part); err != nil {
-			return fmt.Errorf("write the header of the universal binary: %w", err)
+			return fmt.Errorf("writing the header of the universal binary: %w", err)
 		}
 	}
 	for i, content := range contents {
@@ -46,7 +46,7 @@ func writeUniversal(path string, slices []string) error {
 		all.Write(content)
 	}
 	if err := os.WriteFile(path, all.Bytes(), 0o755); err != nil {
-		return fmt.Errorf("write the universal binary: %w", err)
+		return fmt.Errorf("writing the universal binary: %w", err)
 	}
 	return nil
 }

@@ -79,7 +79,7 @@ func serve(ctx context.Context, address string, handler http.Handler, log *slog.
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
-		return fmt.Errorf("listening: %w", err)
+		return fmt.Errorf("listening for requests: %w", err)
 	}
 	log.Info("listening", "address", listener.Addr().String())
 	stopped := make(chan struct{})
@@ -93,7 +93,7 @@ func serve(ctx context.Context, address string, handler http.Handler, log *slog.
 		}
 	}()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serving: %w", err)
+		return fmt.Errorf("serving requests: %w", err)
 	}
 	<-stopped
 	return nil

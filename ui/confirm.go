@@ -34,7 +34,7 @@ func (s *Streams) Confirm(ctx context.Context, question string) (bool, error) {
 		if a.err != nil {
 			fmt.Fprintln(s.Err) // the line that nobody ended
 			if !errors.Is(a.err, io.EOF) {
-				return false, fmt.Errorf("read the answer: %w", a.err)
+				return false, fmt.Errorf("reading the answer: %w", a.err)
 			}
 		}
 		word := strings.ToLower(strings.TrimSpace(a.text))

@@ -16,11 +16,11 @@ import (
 func Validate(path string, document []byte) error {
 	schema, err := read(path)
 	if err != nil {
-		return fmt.Errorf("read the schema in %s: %w", path, err)
+		return fmt.Errorf("reading the schema in %s: %w", path, err)
 	}
 	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(document))
 	if err != nil {
-		return fmt.Errorf("read the document: %w", err)
+		return fmt.Errorf("reading the document: %w", err)
 	}
 	return schema.Validate(value)
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/failure"
 )
 
-// Finalize ends the migration while Run is at work in another goroutine, and waits until it is in sync: online comparison of
-// what has changed, fence, drain, comparison of what has changed since, sequences, constraints, opening, release. The opening is
+// Finalize ends the migration while Run is at work in another goroutine, and waits until it is in sync: online verification of
+// what has changed, fence, drain, verification of what has changed since, sequences, constraints, opening, release. The opening is
 // one transaction on the target; its commit is the point of no return, after which opened is called and must store durably that
 // the target is the truth from now on. On an error (a *failure.Failure, or ctx's error) the source is writable again and Run goes
 // on, so that Finalize can be called again. After nil, Run gives nil too.

@@ -19,7 +19,7 @@ import (
 // askPoll is how often it is looked whether a finalization that was asked for can begin.
 const askPoll = 50 * time.Millisecond
 
-// follow is the stage in which changes are carried, tables compared, and, when somebody asks for it, the migration finalized.
+// follow is the stage in which changes are carried, tables verified, and, when somebody asks for it, the migration finalized.
 func (a *attempt) follow(ctx context.Context) (ledger.Stage, error) {
 	copied, err := a.job.Ledger.Fingerprint(ctx, a.sides.Target.Conn)
 	if err != nil {

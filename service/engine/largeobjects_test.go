@@ -78,7 +78,7 @@ func TestLargeObjects(t *testing.T) {
 			execute(t, p.source, `SELECT lo_put(101, 0, 'again'), lo_unlink(1002), lo_unlink(100), lo_create(100), lo_put(100, 10, 'no longer empty'), lo_from_bytea(5001, ''), lo_from_bytea(4000000000, 'a great number')`)
 			r.waitInSync(t)
 			r.finalize(t)
-			if v := verifiedObjects(r); v == nil || v.Validation != progress.Validated || v.SourceRows != 1206 || v.SourceHash != v.TargetHash || v.TargetRows != 1206 {
+			if v := verifiedObjects(r); v == nil || v.State != progress.Verified || v.SourceRows != 1206 || v.SourceHash != v.TargetHash || v.TargetRows != 1206 {
 				t.Errorf("the verification says %+v", v)
 			}
 			admin := connect(t, postgres.ForTest(t, targetMajor).URL(p.target.Database))
@@ -115,7 +115,7 @@ func TestALargeObjectWrittenDuringTheFinalizationStopsIt(t *testing.T) {
 	p.waitSleeping(t)
 	execute(t, p.source, `SET default_transaction_read_only = off; SELECT lo_put(101, 0, 'later'), lo_create(102)`)
 	wantFailure(t, <-finalized, failure.VerificationFailed, "(2 of 3): 101, 102")
-	if v := verifiedObjects(r); v == nil || v.Validation != progress.Mismatched {
+	if v := verifiedObjects(r); v == nil || v.State != progress.Mismatched {
 		t.Errorf("the verification says %+v", v)
 	}
 	r.waitInSync(t)

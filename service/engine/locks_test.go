@@ -120,7 +120,7 @@ func TestAFullLockTableIsNamed(t *testing.T) {
 		}
 	}
 	r := p.run(t)
-	r.waitValidated(t)                        // which holds locks meanwhile
+	r.waitVerified(t)                         // which holds locks meanwhile
 	release := fillLockTable(t, p.source, 40) // for a moment all of it, which may end an attempt
 	wants(r.Finalize(t.Context(), never), "source", "dumping the schema of the source: pg_dump cannot lock all tables")
 	release()
@@ -190,33 +190,33 @@ func TestACopiedTableIsNotLocked(t *testing.T) {
 	r.waitInSync(t)
 }
 
-// Trap 12: nor is a table that is compared, so that the application can alter it, and the apply can empty it, while others are
-// compared.
-func TestAComparedTableIsNotLocked(t *testing.T) {
+// Trap 12: nor is a table that is verified, so that the application can alter it, and the apply can empty it, while others are
+// verified.
+func TestAVerifiedTableIsNotLocked(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
 	p.engine.Settings.CopyWorkers = 1
 	execute(t, p.source, `CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1); CREATE TABLE held (id int PRIMARY KEY)`)
 	r := p.run(t)
-	r.waitValidated(t)
+	r.waitVerified(t)
 	tx, err := connect(t, p.target.URL()).Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	hold(t, tx) // the table that is compared last
+	hold(t, tx) // the table that is verified last
 	r = p.restart(t, r)
-	r.waitFor(t, "one table is compared and the other one is not", func(progress.Progress) bool {
-		return r.validation("a") == progress.Validated && r.validation("held") == progress.ValidationPending
+	r.waitFor(t, "one table is verified and the other one is not", func(progress.Progress) bool {
+		return r.verification("a") == progress.Verified && r.verification("held") == progress.VerificationPending
 	})
 	execute(t, p.source, `SET lock_timeout = '1s'; TRUNCATE a`)
 	r.waitFor(t, "the table is empty", func(progress.Progress) bool {
 		return query(t, p.target, `SELECT count(*)::text FROM a`) == "0"
 	})
-	if v := r.validation("held"); v != progress.ValidationPending {
-		t.Errorf("the table that holds up the comparison is %s", v)
+	if v := r.verification("held"); v != progress.VerificationPending {
+		t.Errorf("the table that holds up the verification is %s", v)
 	}
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r.waitValidated(t)
+	r.waitVerified(t)
 }

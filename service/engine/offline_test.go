@@ -38,6 +38,7 @@ func wantOffline(t *testing.T, r *running, reason string) {
 	}
 }
 
+// Trap 65: a migration that waits to be finalized, for days it may be, keeps nothing from the source's VACUUM and ALTER TABLE.
 func TestOfflineWithoutTheRightToReplicate(t *testing.T) {
 	t.Parallel()
 	const rows = 1000
@@ -50,6 +51,10 @@ func TestOfflineWithoutTheRightToReplicate(t *testing.T) {
 	wantOffline(t, r, "has no replication privilege")
 	if known := r.Progress(); known.BytesTotal == 0 || known.BytesCopied != 0 {
 		t.Errorf("before the finalization, %d of %d bytes are copied", known.BytesCopied, known.BytesTotal)
+	}
+	const idle = `SELECT pid::text FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'pgmig%' AND state LIKE 'idle in transaction%'`
+	if sessions := query(t, p.source, idle); sessions != "" {
+		t.Errorf("sessions %s keep a snapshot", sessions)
 	}
 	// Nothing but our schema is on the source, and no row on the target.
 	schema := "_pgmig_" + p.migration.ID

@@ -111,7 +111,7 @@ func writeShop(rows int) func(context.Context, *pgx.Conn, *rand.Rand) error {
 				sql = `SELECT nextval('sales.invoice')`
 			}
 			if _, err := tx.Exec(ctx, sql); err != nil {
-				return fmt.Errorf("%s: %w", sql, err)
+				return fmt.Errorf("running %s: %w", sql, err)
 			}
 			return nil
 		})

@@ -105,23 +105,23 @@ func soak(t *testing.T, seed uint64) {
 		s.restart(t)
 	}
 	s.wait(t, time.Until(w.began.Add(duration)))
-	if *soakTime > 0 { // a worker that takes over compares everything again
+	if *soakTime > 0 { // a worker that takes over verifies everything again
 		w.calm.Store(true)
-		s.compared(t)
+		s.verified(t)
 		s.restart(t)
-		s.compared(t)
+		s.verified(t)
 	}
 	w.stop(t)
 	t.Logf("%d transactions were committed, %d rolled back, %d refused; largest of %d rows", w.committed.Load(), w.rolledBack.Load(), w.refused.Load(), w.largest.Load())
 	s.arrived(t)
 	progress := s.Progress()
-	validated := 0
+	verified := 0
 	for _, table := range progress.Tables {
-		if table.Validation == "VALIDATED" {
-			validated++
+		if table.Verification == "VALIDATED" {
+			verified++
 		}
 	}
-	t.Logf("%d of %d tables were compared online; warnings %q", validated, len(progress.Tables), progress.Warnings)
+	t.Logf("%d of %d tables were verified online; warnings %q", verified, len(progress.Tables), progress.Warnings)
 	for _, warning := range progress.Warnings {
 		if strings.Contains(warning, "copied again") {
 			t.Errorf("seed %d: %s", seed, warning) // no other hand writes to the target
@@ -190,12 +190,12 @@ func (s *soaking) until(t *testing.T, is func(progress.Progress) bool) {
 	}
 }
 
-// compared waits until all tables were compared while writers work.
-func (s *soaking) compared(t *testing.T) {
+// verified waits until all tables were verified while writers work.
+func (s *soaking) verified(t *testing.T) {
 	t.Helper()
 	s.until(t, func(p progress.Progress) bool {
 		return p.InSync && !slices.ContainsFunc(p.Tables, func(table progress.TableProgress) bool {
-			return table.Phase != progress.TableDeferred && table.Validation != progress.Validated
+			return table.Phase != progress.TableDeferred && table.Verification != progress.Verified
 		})
 	})
 }
@@ -287,7 +287,7 @@ func (w *soakers) transaction(ctx context.Context, conn *pgx.Conn, random *rand.
 	do := func(sql string) error {
 		tag, err := conn.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol)
 		if err != nil {
-			return fmt.Errorf("%.300s: %w", sql, err)
+			return fmt.Errorf("running %.300s: %w", sql, err)
 		}
 		rows := tag.RowsAffected()
 		w.rows.Add(rows)

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -35,12 +36,12 @@ func (r *running) waitFor(t *testing.T, what string, holds func(progress.Progres
 	}
 }
 
-// waitValidated waits until the online verification has found all tables equal.
-func (r *running) waitValidated(t *testing.T) {
+// waitVerified waits until the online verification has found all tables equal.
+func (r *running) waitVerified(t *testing.T) {
 	t.Helper()
-	r.waitFor(t, "all tables are validated", func(p progress.Progress) bool {
+	r.waitFor(t, "all tables are verified", func(p progress.Progress) bool {
 		return p.InSync && !slices.ContainsFunc(p.Tables, func(t progress.TableProgress) bool {
-			return t.Phase != progress.TableDeferred && t.Validation != progress.Validated
+			return t.Phase != progress.TableDeferred && t.Verification != progress.Verified
 		})
 	})
 }
@@ -53,11 +54,11 @@ func (r *running) waitCopiedAgain(t *testing.T) {
 	})
 }
 
-// validation gives the state of one table.
-func (r *running) validation(name string) progress.Validation {
+// verification gives the state of one table.
+func (r *running) verification(name string) progress.Verification {
 	for _, t := range r.Progress().Tables {
 		if t.Name == name {
-			return t.Validation
+			return t.Verification
 		}
 	}
 	return ""
@@ -72,7 +73,7 @@ func (r *running) wantWarning(t *testing.T, texts ...string) {
 	}
 }
 
-// restart stops the worker and lets another one take over, for which nothing is validated.
+// restart stops the worker and lets another one take over, for which nothing is verified.
 func (p *pair) restart(t *testing.T, r *running) *running {
 	t.Helper()
 	r.stop()
@@ -107,7 +108,7 @@ func (s *stalls) WithAttrs(a []slog.Attr) slog.Handler {
 	return s
 }
 
-// Trap 56: both sides are compared as of the same position, or rows that are only under way would look different.
+// Trap 56: both sides are verified as of the same position, or rows that are only under way would look different.
 func TestOnlineVerificationFindsNoDifferenceWhileWritersWork(t *testing.T) {
 	t.Parallel()
 	const rows = 3000
@@ -125,9 +126,9 @@ func TestOnlineVerificationFindsNoDifferenceWhileWritersWork(t *testing.T) {
 		if round > 0 {
 			r = p.restart(t, r)
 		}
-		r.waitValidated(t)
+		r.waitVerified(t)
 		for _, warning := range r.Progress().Warnings {
-			if !strings.Contains(warning, "could not be compared yet") { // another test's transaction was in the way
+			if !strings.Contains(warning, "could not be verified yet") { // another test's transaction was in the way
 				t.Errorf("round %d: %s", round, warning)
 			}
 		}
@@ -150,12 +151,12 @@ func TestADifferenceFoundOnlineIsCopiedAgain(t *testing.T) {
 	p := newPair(t)
 	execute(t, p.source, twoTables)
 	r := p.run(t)
-	r.waitValidated(t)
+	r.waitVerified(t)
 	execute(t, p.target, `UPDATE a SET v = 'V500' WHERE id = 500; DELETE FROM a WHERE id = 7; INSERT INTO a VALUES (4711, 'surplus')`)
 	r = p.restart(t, r)
 	r.waitCopiedAgain(t)
 	r.wantWarning(t, "public.a (1000 rows on the source, 1000 on the target; by key id, different: 500; only on the source: 7; only on the target: 4711)")
-	r.waitValidated(t)
+	r.waitVerified(t)
 	execute(t, p.source, `UPDATE a SET v = v || '!' WHERE id % 10 = 0; INSERT INTO b VALUES (1)`)
 	r.finalize(t)
 	if err := p.engine.Remove(t.Context(), p.migration, false); err != nil {
@@ -176,12 +177,12 @@ func TestAChangeThatMissesItsRowCopiesTheTableAgain(t *testing.T) {
 			p := newPair(t)
 			execute(t, p.source, twoTables)
 			r := p.run(t)
-			r.waitValidated(t)
+			r.waitVerified(t)
 			execute(t, p.target, c.tamper)
 			execute(t, p.source, c.change+`; INSERT INTO b VALUES (1)`)
 			r.waitCopiedAgain(t)
 			r.wantWarning(t, "copied again", c.why)
-			r.waitValidated(t)
+			r.waitVerified(t)
 			// The same once more: the table is not trusted any more.
 			execute(t, p.target, `DELETE FROM a WHERE id = 600`)
 			execute(t, p.source, `UPDATE a SET v = 'new' WHERE id = 600`)
@@ -190,12 +191,12 @@ func TestAChangeThatMissesItsRowCopiesTheTableAgain(t *testing.T) {
 	}
 }
 
-func TestAFinalizationComparesBeforeTheFence(t *testing.T) {
+func TestAFinalizationVerifiesBeforeTheFence(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
 	execute(t, p.source, twoTables)
 	r := p.run(t)
-	r.waitValidated(t)
+	r.waitVerified(t)
 	execute(t, p.target, `UPDATE a SET v = 'V500' WHERE id = 500`)
 	execute(t, p.source, `UPDATE a SET v = 'new' WHERE id = 1`)
 	r.waitFor(t, "the change is applied", func(progress.Progress) bool { return query(t, p.target, `SELECT v FROM a WHERE id = 1`) == "new" })
@@ -203,7 +204,7 @@ func TestAFinalizationComparesBeforeTheFence(t *testing.T) {
 	if progress := r.FinalizationProgress(); progress.FencedSeconds != 0 {
 		t.Errorf("a difference that was found before the fence shut writers out for %.2f s", progress.FencedSeconds)
 	}
-	r.waitValidated(t)
+	r.waitVerified(t)
 	r.finalize(t)
 	if err := p.engine.Remove(t.Context(), p.migration, false); err != nil {
 		t.Fatal(err)
@@ -211,7 +212,7 @@ func TestAFinalizationComparesBeforeTheFence(t *testing.T) {
 	p.checkEqual(t)
 }
 
-// Trap 60: every row is compared, not some of them and not their number.
+// Trap 60: every row is verified, not some of them and not their number.
 func TestADifferenceUnderTheFence(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
@@ -219,17 +220,17 @@ func TestADifferenceUnderTheFence(t *testing.T) {
 	execute(t, p.source, twoTables)
 	before := p.sourceState(t)
 	r := p.run(t)
-	r.waitValidated(t)
+	r.waitVerified(t)
 	execute(t, p.target, `UPDATE a SET v = 'V500' WHERE id = 500`)
 	wantFailure(t, r.Finalize(t.Context(), never), failure.VerificationFailed, "different: 500")
 	for _, v := range r.FinalizationProgress().Verification {
-		if want := map[string]progress.Validation{"a": progress.Mismatched, "b": progress.Validated}[v.Name]; v.Validation != want {
-			t.Errorf("table %s is %s, want %s", v.Name, v.Validation, want)
+		if want := map[string]progress.Verification{"a": progress.Mismatched, "b": progress.Verified}[v.Name]; v.State != want {
+			t.Errorf("table %s is %s, want %s", v.Name, v.State, want)
 		}
 	}
 	// The source is writable, the table is copied again, and another finalization succeeds.
 	execute(t, p.source, `INSERT INTO a VALUES (1001, 'after the failure')`)
-	r.waitValidated(t)
+	r.waitVerified(t)
 	if v := query(t, p.target, `SELECT v FROM a WHERE id = 500`); v != "v500" {
 		t.Errorf("the row was not copied again: %s", v)
 	}
@@ -249,7 +250,7 @@ func TestADifferenceUnderTheFence(t *testing.T) {
 	}
 }
 
-func TestOnlyChangedTablesAreComparedUnderTheFence(t *testing.T) {
+func TestOnlyChangedTablesAreVerifiedUnderTheFence(t *testing.T) {
 	t.Parallel()
 	for name, all := range map[string]bool{"changed": false, "all": true} {
 		t.Run(name, func(t *testing.T) {
@@ -258,15 +259,15 @@ func TestOnlyChangedTablesAreComparedUnderTheFence(t *testing.T) {
 			p.engine.Settings.VerifyAll = all
 			execute(t, p.source, twoTables+`; CREATE UNLOGGED TABLE c (id int PRIMARY KEY); INSERT INTO c VALUES (1)`)
 			r := p.run(t)
-			r.waitValidated(t)
+			r.waitVerified(t)
 			execute(t, p.source, `UPDATE a SET v = 'late' WHERE id = 1`)
-			// Nothing can be compared before the fence as long as this transaction runs; it keeps nobody from locking a table.
+			// Nothing can be verified before the fence as long as this transaction runs; it keeps nobody from locking a table.
 			release := holdTransaction(t)
 			r.finalize(t)
 			release()
 			for _, v := range r.FinalizationProgress().Verification {
 				if want := v.Name == "b" && !all; v.Online != want {
-					t.Errorf("table %s: compared online is %v, want %v", v.Name, v.Online, want)
+					t.Errorf("table %s: verified online is %v, want %v", v.Name, v.Online, want)
 				}
 				if rows := map[string]int64{"a": 1000, "b": 1000, "c": 1}[v.Name]; v.SourceRows != rows || v.TargetRows != rows || v.SourceHash != v.TargetHash || v.SourceHash == "" {
 					t.Errorf("the report says %+v", v)
@@ -297,13 +298,13 @@ func TestALongTransactionDoesNotHoldUpTheApply(t *testing.T) {
 	p := newPair(t)
 	execute(t, p.source, twoTables)
 	r := p.run(t)
-	r.waitValidated(t)
+	r.waitVerified(t)
 	release := holdTransaction(t)
 	r = p.restart(t, r)
 	r.waitInSync(t)
 	writer, reader := connect(t, p.source.URL()), connect(t, p.target.URL())
 	longest := time.Duration(0)
-	for id, end := 2000, time.Now().Add(6*time.Second); time.Now().Before(end); id++ { // longer than an attempt to compare takes
+	for id, end := 2000, time.Now().Add(6*time.Second); time.Now().Before(end); id++ { // longer than an attempt to verify takes
 		if _, err := writer.Exec(t.Context(), `INSERT INTO a VALUES ($1, 'x')`, id); err != nil {
 			t.Fatal(err)
 		}
@@ -318,22 +319,22 @@ func TestALongTransactionDoesNotHoldUpTheApply(t *testing.T) {
 	if longest > time.Second {
 		t.Errorf("a change took %v to arrive", longest)
 	}
-	if v := r.validation("a"); v != progress.NotValidated {
+	if v := r.verification("a"); v != progress.NotVerified {
 		t.Errorf("table a is %s", v)
 	}
-	r.wantWarning(t, "could not be compared yet", "write transaction")
+	r.wantWarning(t, "could not be verified yet", "write transaction")
 	release()
-	r.waitValidated(t)
+	r.waitVerified(t)
 	t.Logf("the slowest change took %v", longest)
 }
 
-func TestAWorkerThatDiesWhileItCompares(t *testing.T) {
+func TestAWorkerThatDiesWhileItVerifies(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
 	execute(t, p.source, twoTables)
 	r := p.run(t)
-	r.waitValidated(t)
-	// The comparison waits for this lock, so that the worker surely dies in the middle of it.
+	r.waitVerified(t)
+	// The verification waits for this lock, so that the worker surely dies in the middle of it.
 	lock := connect(t, p.target.URL())
 	tx, err := lock.Begin(t.Context())
 	if err != nil {
@@ -343,8 +344,8 @@ func TestAWorkerThatDiesWhileItCompares(t *testing.T) {
 		t.Fatal(err)
 	}
 	r = p.restart(t, r)
-	r.waitFor(t, "table a is compared", func(progress.Progress) bool { return r.validation("a") == progress.ValidationPending })
-	r.waitFor(t, "table b is validated", func(progress.Progress) bool { return r.validation("b") == progress.Validated })
+	r.waitFor(t, "table a is being verified", func(progress.Progress) bool { return r.verification("a") == progress.VerificationPending })
+	r.waitFor(t, "table b is verified", func(progress.Progress) bool { return r.verification("b") == progress.Verified })
 	r.stop()
 	if err := r.ended(t); !errors.Is(err, context.Canceled) {
 		t.Errorf("the worker ended with %v", err)
@@ -354,7 +355,7 @@ func TestAWorkerThatDiesWhileItCompares(t *testing.T) {
 	}
 	p.migration.Epoch++
 	r = p.run(t)
-	r.waitValidated(t)
+	r.waitVerified(t)
 	if slots := query(t, p.source, `SELECT count(*)::text FROM pg_replication_slots WHERE database = current_database()`); slots != "1" {
 		t.Errorf("there are %s slots on the source", slots)
 	}
@@ -374,19 +375,19 @@ func TestAFenceThatCannotBeLiftedYetIsCounted(t *testing.T) {
 	p.engine.Settings.VerifyAll = true
 	execute(t, p.source, twoTables)
 	r := p.run(t)
-	r.waitValidated(t)
+	r.waitVerified(t)
 	tx, err := connect(t, p.target.URL()).Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tx.Exec(t.Context(), `LOCK TABLE a IN ACCESS EXCLUSIVE MODE`); err != nil { // the comparison waits for it
+	if _, err := tx.Exec(t.Context(), `LOCK TABLE a IN ACCESS EXCLUSIVE MODE`); err != nil { // the verification waits for it
 		t.Fatal(err)
 	}
 	result := make(chan error, 1)
 	go func() { result <- r.Finalize(t.Context(), never) }()
-	r.waitFor(t, "tables are compared under the fence", func(progress.Progress) bool {
+	r.waitFor(t, "tables are verified under the fence", func(progress.Progress) bool {
 		steps := r.FinalizationProgress().Steps
-		return len(steps) > 0 && steps[len(steps)-1].Name == "verification" && r.validation("b") == progress.Validated
+		return len(steps) > 0 && steps[len(steps)-1].Name == "verification" && r.verification("b") == progress.Verified
 	})
 	if err := source.Kill9(); err != nil {
 		t.Fatal(err)
@@ -403,7 +404,7 @@ func TestAFenceThatCannotBeLiftedYetIsCounted(t *testing.T) {
 	if err := source.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r.waitValidated(t)
+	r.waitVerified(t)
 	execute(t, p.source, `INSERT INTO a VALUES (1001, 'after')`)
 	before = r.FinalizationProgress().FencedSeconds
 	time.Sleep(200 * time.Millisecond)
@@ -411,6 +412,60 @@ func TestAFenceThatCannotBeLiftedYetIsCounted(t *testing.T) {
 		t.Errorf("the fence of a writable source goes on being counted: %.2f s and later %.2f s", before, after)
 	}
 	r.finalize(t)
+}
+
+// Trap 66: a table that a verification finds different, while the stream stumbles over the same row, is to blame for one fault
+// and not for two: the second would end the migration.
+func TestOneFaultIsCountedOnce(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	execute(t, p.source, `CREATE TABLE a (id int PRIMARY KEY, v int); INSERT INTO a SELECT i, i FROM generate_series(1, 10) AS i; CREATE TABLE b (id int PRIMARY KEY, v int); INSERT INTO b SELECT i, i FROM generate_series(1, 10) AS i`)
+	r := p.run(t)
+	r.waitVerified(t)
+	execute(t, p.source, `UPDATE a SET v = 0 WHERE id = 1; UPDATE b SET v = 0 WHERE id = 1`)
+	r.waitFor(t, "changes", func(progress.Progress) bool { return query(t, p.target, `SELECT v::text FROM b WHERE id = 1`) == "0" })
+	execute(t, p.target, `DELETE FROM a WHERE id = 5`)
+	lock, err := connect(t, p.target.URL()).Begin(t.Context()) // so that the verification takes long
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lock.Exec(t.Context(), `LOCK TABLE b IN ACCESS EXCLUSIVE MODE`); err != nil {
+		t.Fatal(err)
+	}
+	finalized := make(chan error, 1)
+	go func() { finalized <- r.Finalize(context.Background(), never) }()
+	r.waitFor(t, "table a differs", func(progress.Progress) bool { return r.verification("a") == progress.Mismatched })
+	execute(t, p.source, `UPDATE a SET v = 7 WHERE id = 5`) // whose row is not there
+	if err := <-finalized; err == nil {
+		t.Error("the finalization succeeded")
+	}
+	if err := lock.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.waitVerified(t)
+	r.finalize(t)
+}
+
+// Trap 34: a TRUNCATE that a verification finds first, on a source that does not tell, is nobody's fault either.
+func TestTruncatesThatAVerificationFinds(t *testing.T) {
+	t.Parallel()
+	p := newPairOf(t, 10, targetMajor)
+	execute(t, p.source, `CREATE TABLE a (id int PRIMARY KEY, v int); INSERT INTO a SELECT i, i FROM generate_series(1, 10) AS i`)
+	r := p.run(t)
+	for round := range 2 {
+		r.waitVerified(t)
+		row := fmt.Sprint(100 + round)
+		execute(t, p.source, `TRUNCATE a; INSERT INTO a VALUES (`+row+`, 1)`)
+		r.waitFor(t, "the row is there", func(progress.Progress) bool {
+			return query(t, p.target, `SELECT count(*)::text FROM a WHERE id = `+row) == "1"
+		})
+		if err := r.Finalize(t.Context(), never); err == nil {
+			t.Fatal("the finalization succeeded")
+		}
+	}
+	r.waitVerified(t)
+	r.finalize(t)
+	r.wantWarning(t, "which PostgreSQL 10 does not tell")
 }
 
 // Trap 4: a later snapshot waits for write transactions, too.
@@ -421,7 +476,7 @@ func TestCopyingAgainWaitsForALongTransaction(t *testing.T) {
 	p.engine.Settings.SlotWait, p.engine.Settings.GiveUpAfter = time.Second, 500*time.Millisecond
 	execute(t, p.source, twoTables)
 	r := p.run(t)
-	r.waitValidated(t)
+	r.waitVerified(t)
 	release := holdTransaction(t)
 	execute(t, p.target, `DELETE FROM a WHERE id = 500`)
 	execute(t, p.source, `UPDATE a SET v = 'new' WHERE id = 500`)
@@ -429,6 +484,6 @@ func TestCopyingAgainWaitsForALongTransaction(t *testing.T) {
 		return slices.ContainsFunc(p.Warnings, func(w string) bool { return strings.Contains(w, "taking another snapshot") })
 	})
 	release()
-	r.waitValidated(t)
+	r.waitVerified(t)
 	r.finalize(t)
 }

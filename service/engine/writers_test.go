@@ -22,7 +22,7 @@ func TestNoAcknowledgedWriteIsLostInTheFinalization(t *testing.T) {
 	p := newPair(t)
 	execute(t, p.source, `CREATE TABLE a (id bigint PRIMARY KEY); CREATE TABLE b (id bigint)`)
 	r := p.run(t)
-	r.waitValidated(t)
+	r.waitVerified(t)
 	var (
 		mu           sync.Mutex
 		acknowledged []string

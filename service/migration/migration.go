@@ -124,7 +124,7 @@ func (s *Service) PreflightCheck(ctx context.Context, token string, names cloudf
 	defer cancel()
 	report, err := s.preflight.Preflight(ctx, access.Source, access.Target)
 	if err != nil {
-		return preflight.Report{}, fmt.Errorf("preflight check: %w", err)
+		return preflight.Report{}, fmt.Errorf("making the preflight check: %w", err)
 	}
 	return report, nil
 }

@@ -427,7 +427,7 @@ func TestFailuresOfTheEngine(t *testing.T) {
 		err  error
 		want migration.Failure
 	}{
-		"known":   {fmt.Errorf("copying: %w", &failure.Failure{Code: "X", Message: "m", Hint: "h"}), migration.Failure{Code: "X", Message: "m", Hint: "h"}},
+		"known":   {fmt.Errorf("copying table t: %w", &failure.Failure{Code: "X", Message: "m", Hint: "h"}), migration.Failure{Code: "X", Message: "m", Hint: "h"}},
 		"unknown": {errors.New("password=" + password), migration.Failure{Code: "INTERNAL"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -74,7 +74,7 @@ func replicationProgress(r *migration.Replication, after string, limit int) api.
 		}
 		last = key
 		answer.Tables = append(answer.Tables, api.TableProgress{
-			Schema: t.Schema, Name: t.Name, Phase: api.TablePhase(t.Phase), Validation: api.ValidationState(t.Validation),
+			Schema: t.Schema, Name: t.Name, Phase: api.TablePhase(t.Phase), Validation: api.ValidationState(t.Verification),
 			RowsCopied: t.RowsCopied, RowsTotal: t.RowsTotal, BytesCopied: t.BytesCopied, BytesTotal: t.BytesTotal,
 			Inserts: t.Inserts, Updates: t.Updates, Deletes: t.Deletes,
 		})
@@ -104,7 +104,7 @@ func (s *server) finalizationProgress(w http.ResponseWriter, r *http.Request, c 
 	}
 	for _, t := range p.Verification {
 		answer.Verification = append(answer.Verification, api.TableVerification{
-			Schema: t.Schema, Name: t.Name, Validation: api.ValidationState(t.Validation),
+			Schema: t.Schema, Name: t.Name, Validation: api.ValidationState(t.State),
 			SourceRows: t.SourceRows, TargetRows: t.TargetRows, SourceHash: t.SourceHash, TargetHash: t.TargetHash,
 		})
 	}

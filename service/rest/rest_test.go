@@ -407,9 +407,9 @@ func TestProgress(t *testing.T) {
 			Phase: progress.Copying, Method: "logical", MethodReason: "it can", BytesCopied: 5, BytesTotal: 10, RowsCopied: 1, RowsTotal: 2,
 			BytesPerSecond: 3, EstimatedEnd: &at, LagBytes: &lag, LagSeconds: &seconds, TransactionsApplied: 4, Warnings: []string{"odd"},
 			Tables: []progress.TableProgress{
-				{Schema: "a", Name: "x", Phase: progress.TableCopying, Validation: progress.NotValidated},
-				{Schema: "a", Name: "x y", Phase: progress.TablePending, Validation: progress.NotValidated},
-				{Schema: "a b", Name: "c", Phase: progress.TableDeferred, Validation: progress.Validated, Inserts: 1, Updates: 2, Deletes: 3},
+				{Schema: "a", Name: "x", Phase: progress.TableCopying, Verification: progress.NotVerified},
+				{Schema: "a", Name: "x y", Phase: progress.TablePending, Verification: progress.NotVerified},
+				{Schema: "a b", Name: "c", Phase: progress.TableDeferred, Verification: progress.Verified, Inserts: 1, Updates: 2, Deletes: 3},
 			},
 		},
 	}}
@@ -482,7 +482,7 @@ func TestProgressOfTheFinalization(t *testing.T) {
 		Status: migration.Running, StartedAt: &at,
 		Progress: &progress.FinalizationProgress{
 			Steps: []progress.Step{{Name: "fence", StartedAt: at, Seconds: &seconds}, {Name: "drain", StartedAt: at}}, FencedSeconds: 3,
-			Verification: []progress.TableVerification{{Schema: "a", Name: "x", Validation: progress.Mismatched, SourceRows: 1, TargetRows: 2, SourceHash: "h", TargetHash: "i"}},
+			Verification: []progress.TableVerification{{Schema: "a", Name: "x", State: progress.Mismatched, SourceRows: 1, TargetRows: 2, SourceHash: "h", TargetHash: "i"}},
 		},
 	}})
 	answer := request{method: "GET", path: "/v1/finalization/progress"}.send(t, handler)

@@ -31,10 +31,10 @@ type DB interface {
 
 // exchange runs an update that is to find its row by the key and by a status. If it does not, foundSQL gives the status of the
 // row with that key. Errors: *StatusError, ErrNotFound.
-func exchange(ctx context.Context, db DB, what, sql, foundSQL string, key []any, args ...any) error {
+func exchange(ctx context.Context, db DB, doing, sql, foundSQL string, key []any, args ...any) error {
 	tag, err := db.Exec(ctx, sql, append(key, args...)...)
 	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return fmt.Errorf("%s: %w", doing, err)
 	}
 	if tag.RowsAffected() > 0 {
 		return nil
@@ -45,7 +45,7 @@ func exchange(ctx context.Context, db DB, what, sql, foundSQL string, key []any,
 		return ErrNotFound
 	}
 	if err != nil {
-		return fmt.Errorf("%s: reading the status: %w", what, err)
+		return fmt.Errorf("%s: reading the status: %w", doing, err)
 	}
-	return fmt.Errorf("%s: %w", what, &StatusError{found})
+	return fmt.Errorf("%s: %w", doing, &StatusError{found})
 }

@@ -128,19 +128,19 @@ func (l *Lease) Delete(ctx context.Context) error {
 	return nil
 }
 
-func (l *Lease) exchange(ctx context.Context, what, sql, foundSQL string, args ...any) error {
-	err := exchange(ctx, l.store.pool, what+" of migration "+l.id, sql, foundSQL, []any{l.id, l.owner, l.epoch}, args...)
+func (l *Lease) exchange(ctx context.Context, doing, sql, foundSQL string, args ...any) error {
+	err := exchange(ctx, l.store.pool, doing+" of migration "+l.id, sql, foundSQL, []any{l.id, l.owner, l.epoch}, args...)
 	if errors.Is(err, ErrNotFound) {
 		return ErrLeaseLost
 	}
 	return err
 }
 
-func (l *Lease) update(ctx context.Context, what, set string, args ...any) error {
+func (l *Lease) update(ctx context.Context, doing, set string, args ...any) error {
 	sql := "UPDATE migrations SET " + set + held
 	tag, err := l.store.pool.Exec(ctx, sql, append([]any{l.id, l.owner, l.epoch}, args...)...)
 	if err != nil {
-		return fmt.Errorf("%s of migration %s: %w", what, l.id, err)
+		return fmt.Errorf("%s of migration %s: %w", doing, l.id, err)
 	}
 	if tag.RowsAffected() == 0 {
 		return ErrLeaseLost

@@ -123,7 +123,7 @@ func applyVersions(ctx context.Context, tx pgx.Tx) error {
 			return err
 		}
 		if _, err := tx.Exec(ctx, string(sql), pgx.QueryExecModeSimpleProtocol); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			return fmt.Errorf("running %s: %w", name, err)
 		}
 	}
 	return nil
@@ -331,9 +331,9 @@ func (s *Store) AddEvent(ctx context.Context, db DB, id, event, detail string) e
 	return s.exec(ctx, db, "storing an event", `INSERT INTO events (migration_id, event, detail) VALUES ($1, $2, $3)`, id, event, detail)
 }
 
-func (s *Store) exec(ctx context.Context, db DB, what, sql string, args ...any) error {
+func (s *Store) exec(ctx context.Context, db DB, doing, sql string, args ...any) error {
 	if _, err := db.Exec(ctx, sql, args...); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return fmt.Errorf("%s: %w", doing, err)
 	}
 	return nil
 }

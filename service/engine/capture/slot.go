@@ -25,7 +25,7 @@ func CreateSlot(ctx context.Context, replication *pgconn.PgConn, id string) (Poi
 	return createSlot(ctx, replication, "CREATE_REPLICATION_SLOT "+pgx.Identifier{Slot(id)}.Sanitize()+" LOGICAL pgoutput EXPORT_SNAPSHOT")
 }
 
-// CreateTemporarySlot is CreateSlot for a slot that lives as long as the session: a later point to copy or compare at.
+// CreateTemporarySlot is CreateSlot for a slot that lives as long as the session: a later point to copy or verify at.
 func CreateTemporarySlot(ctx context.Context, replication *pgconn.PgConn, id, purpose string) (Point, error) {
 	name := pgx.Identifier{Slot(id) + "_" + purpose}.Sanitize()
 	return createSlot(ctx, replication, "CREATE_REPLICATION_SLOT "+name+" TEMPORARY LOGICAL pgoutput EXPORT_SNAPSHOT")

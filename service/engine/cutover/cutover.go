@@ -1,4 +1,4 @@
-// Package cutover ends a migration: a list of steps that keeps writers off the source, brings the rest over, compares, and opens
+// Package cutover ends a migration: a list of steps that keeps writers off the source, brings the rest over, verifies, and opens
 // the target.
 package cutover
 

@@ -13,7 +13,7 @@ import (
 
 // Large objects are carried in the finalization: most of them before the fence, the difference under it. No lock keeps them
 // from being written, and only from PostgreSQL 16 on does a transaction that is read-only by default. So the sessions are
-// ended, write transactions are waited for, and the last thing before the opening is to compare both sides.
+// ended, write transactions are waited for, and the last thing before the opening is to verify them.
 
 func (c *Cutover) largeObjects() largeobject.Sides {
 	return largeobject.Sides{
@@ -34,21 +34,21 @@ func (c *Cutover) copyLargeObjects(ctx context.Context) error {
 	return c.largeObjects().Copy(ctx)
 }
 
-// verifyLargeObjects compares them on both sides. It comes directly before the opening, and shows writers that no fence holds.
+// verifyLargeObjects makes sure that they are the same on both sides. It comes directly before the opening, and shows writers that no fence holds.
 func (c *Cutover) verifyLargeObjects(ctx context.Context) error {
 	if err := c.fence.AwaitWriters(ctx, c.sides.Source.Conn, c.Job.Settings.FenceWait); err != nil {
 		return err
 	}
-	found, err := c.largeObjects().Compare(ctx)
+	found, err := c.largeObjects().Verify(ctx)
 	if err != nil {
 		return err
 	}
-	state := progress.Validated
+	state := progress.Verified
 	if found.Different > 0 {
 		state = progress.Mismatched
 	}
 	c.Job.Progress.Verified(progress.TableVerification{
-		Schema: "pg_catalog", Name: "pg_largeobject", Validation: state,
+		Schema: "pg_catalog", Name: "pg_largeobject", State: state,
 		SourceRows: found.Source.Objects, TargetRows: found.Target.Objects, SourceHash: found.Source.Hash, TargetHash: found.Target.Hash,
 	})
 	if found.Different > 0 {

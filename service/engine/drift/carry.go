@@ -117,8 +117,8 @@ func dumpAgain(ctx context.Context, j *job.Job, s job.Sides, earlier *schema.Dum
 
 // change is a step that brings one change over.
 type change struct {
-	what string
-	sql  string
+	doing string
+	sql   string
 }
 
 // plan says how each difference is brought over. What has no way is named as a warning: rows do not mind it.
@@ -202,7 +202,7 @@ func runInAnyOrder(ctx context.Context, tx pgx.Tx, steps []change) error {
 			})
 			if err != nil {
 				failed = append(failed, s)
-				last = fmt.Errorf("%s on the target: %w", s.what, err)
+				last = fmt.Errorf("%s on the target: %w", s.doing, err)
 			}
 		}
 		if len(failed) == len(steps) {

@@ -22,10 +22,10 @@ type Settings struct {
 	SlotWait time.Duration
 	// FenceWait is how long the finalization tries to lock the tables of the source.
 	FenceWait time.Duration
-	// VerifyWait is how long a comparison of tables while writers work waits for write transactions that run on the source; a
+	// VerifyWait is how long a verification of tables while writers work waits for write transactions that run on the source; a
 	// finalization then makes it under the fence instead.
 	VerifyWait time.Duration
-	// VerifyAll makes a finalization compare all tables under the fence, also those that were found equal before and have not
+	// VerifyAll makes a finalization verify all tables under the fence, also those that were found equal before and have not
 	// changed since.
 	VerifyAll bool
 	// FinalizationLimit is how long a finalization may keep writers off the source; the offline method adds what its copy needs.

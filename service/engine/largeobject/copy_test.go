@@ -86,8 +86,8 @@ func TestABrokenOffCopyGoesOn(t *testing.T) {
 	if err := p.Copy(t.Context()); !errors.Is(err, errStopped) {
 		t.Fatalf("the copy that is broken off gives %v", err)
 	}
-	if c := p.compare(t); c.Different != 100 || c.Target.Objects != 500 {
-		t.Errorf("the comparison says %+v", c)
+	if v := p.verify(t); v.Different != 100 || v.Target.Objects != 500 {
+		t.Errorf("the verification says %+v", v)
 	}
 	first := p.made(t)
 	p.copy(t)

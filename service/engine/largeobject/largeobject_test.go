@@ -101,24 +101,24 @@ func (p *pair) copy(t *testing.T) {
 	}
 }
 
-func (p *pair) compare(t *testing.T) largeobject.Comparison {
+func (p *pair) verify(t *testing.T) largeobject.Verification {
 	t.Helper()
-	c, err := p.Compare(t.Context())
+	v, err := p.Verify(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return v
 }
 
-// checkEqual makes sure that both sides hold the same, and that Compare says so.
+// checkEqual makes sure that both sides hold the same, and that Verify says so.
 func (p *pair) checkEqual(t *testing.T, objects int64) {
 	t.Helper()
 	source, target := contents(t, p.source), contents(t, p.target)
 	if source != target {
 		t.Errorf("the source holds\n%s\nand the target\n%s", source, target)
 	}
-	if c := p.compare(t); c.Different != 0 || len(c.Names) != 0 || c.Source != c.Target || c.Source.Objects != objects {
-		t.Errorf("the comparison says %+v", c)
+	if v := p.verify(t); v.Different != 0 || len(v.Names) != 0 || v.Source != v.Target || v.Source.Objects != objects {
+		t.Errorf("the verification says %+v", v)
 	}
 }
 

@@ -45,8 +45,8 @@ type Method interface {
 
 // Following is a method at work. It is safe for concurrent use.
 type Following interface {
-	// Moment takes a moment for a comparison while writers work, as trust.Moments wants it. Errors: trust.ErrNoMoment, also from
-	// a method that has none: the comparison then waits for the fence.
+	// Moment takes a moment for a verification while writers work, as trust.Moments wants it. Errors: trust.ErrNoMoment, also from
+	// a method that has none: the verification then waits for the fence.
 	Moment(ctx context.Context, patience time.Duration) (*trust.Moment, error)
 
 	// Done is closed when no change is carried any more.

@@ -88,16 +88,16 @@ func loadCatalog() (catalog, error) {
 	}
 	entries, err := fs.ReadDir(files, "checks")
 	if err != nil {
-		return nil, fmt.Errorf("list the checks: %w", err)
+		return nil, fmt.Errorf("listing the checks: %w", err)
 	}
 	for _, entry := range entries {
 		text, err := fs.ReadFile(files, "checks/"+entry.Name())
 		if err != nil {
-			return nil, fmt.Errorf("read a check: %w", err)
+			return nil, fmt.Errorf("reading a check: %w", err)
 		}
 		c, err := parseCheck(string(text))
 		if err != nil {
-			return nil, fmt.Errorf("check %s: %w", entry.Name(), err)
+			return nil, fmt.Errorf("reading check %s: %w", entry.Name(), err)
 		}
 		if !strings.HasPrefix(entry.Name(), c.id+"_") {
 			return nil, fmt.Errorf("check %s has the id %s", entry.Name(), c.id)
@@ -130,7 +130,7 @@ func parseCheck(text string) (check, error) {
 	}
 	since, err := strconv.Atoi(header["since"])
 	if err != nil {
-		return check{}, fmt.Errorf("since: %w", err)
+		return check{}, fmt.Errorf("reading the version in since: %w", err)
 	}
 	c := check{
 		id: header["id"], side: Side(header["side"]), severity: Severity(header["severity"]),

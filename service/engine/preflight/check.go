@@ -72,7 +72,7 @@ func Check(ctx context.Context, o Options) (Report, error) {
 		findings = append(findings, source.checkLargeObjects(ctx, *target.facts)...)
 	}
 	if err := ctx.Err(); err != nil {
-		return Report{}, fmt.Errorf("preflight check: %w", err)
+		return Report{}, fmt.Errorf("checking both databases: %w", err)
 	}
 	slices.SortStableFunc(findings, func(a, b Finding) int { return strings.Compare(a.ID, b.ID) })
 	report := Report{Findings: findings}
@@ -116,7 +116,7 @@ func (i *inspection) fail(id string, err error) {
 func (i *inspection) run(ctx context.Context) error {
 	err := i.inspect(ctx)
 	if ctx.Err() != nil {
-		return fmt.Errorf("preflight check of the %s: %w", i.side, ctx.Err())
+		return fmt.Errorf("checking the %s: %w", i.side, ctx.Err())
 	}
 	if err != nil {
 		id := "S01"
@@ -176,7 +176,7 @@ func (i *inspection) connect(ctx context.Context) (int, error) {
 	}
 	number, err := strconv.Atoi(version)
 	if err != nil {
-		return 0, fmt.Errorf("the server's version: %w", err)
+		return 0, fmt.Errorf("reading the server's version: %w", err)
 	}
 	return number / 10000, nil
 }

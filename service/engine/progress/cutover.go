@@ -102,7 +102,7 @@ func (b *Board) Unfenced() {
 	}
 }
 
-// Verified records the comparison of a table by the finalization.
+// Verified records the verification of a table by the finalization.
 func (b *Board) Verified(v TableVerification) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

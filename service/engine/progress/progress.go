@@ -31,15 +31,15 @@ const (
 	TableDeferred    TablePhase = "DEFERRED" // copied in the finalization, under the fence
 )
 
-// Validation is what is known of the equality of one table's content on both sides.
-type Validation string
+// Verification is what is known of the equality of one table's content on both sides.
+type Verification string
 
-// The states of validation, spelled as in the API.
+// The states of verification, spelled as in the API.
 const (
-	NotValidated      Validation = "NOT_VALIDATED"
-	ValidationPending Validation = "PENDING"    // is being compared
-	Validated         Validation = "VALIDATED"  // was equal at one position of the source's WAL; changes since then are applied, and compared in the finalization
-	Mismatched        Validation = "MISMATCHED" // differs; it is copied again
+	NotVerified         Verification = "NOT_VALIDATED"
+	VerificationPending Verification = "PENDING"    // is being verified
+	Verified            Verification = "VALIDATED"  // was equal at one position of the source's WAL; changes since then are applied, and verified in the finalization
+	Mismatched          Verification = "MISMATCHED" // differs; it is copied again
 )
 
 // Progress is a copy of a replication's state at one moment. It is stored as JSON.
@@ -63,17 +63,17 @@ type Progress struct {
 
 // TableProgress is the part of Progress that belongs to one table.
 type TableProgress struct {
-	Schema      string     `json:"schema"`
-	Name        string     `json:"name"`
-	Phase       TablePhase `json:"phase"`
-	RowsCopied  int64      `json:"rows_copied"`
-	RowsTotal   int64      `json:"rows_total"`
-	BytesCopied int64      `json:"bytes_copied"`
-	BytesTotal  int64      `json:"bytes_total"`
-	Inserts     int64      `json:"inserts"`
-	Updates     int64      `json:"updates"`
-	Deletes     int64      `json:"deletes"`
-	Validation  Validation `json:"validation"`
+	Schema       string       `json:"schema"`
+	Name         string       `json:"name"`
+	Phase        TablePhase   `json:"phase"`
+	RowsCopied   int64        `json:"rows_copied"`
+	RowsTotal    int64        `json:"rows_total"`
+	BytesCopied  int64        `json:"bytes_copied"`
+	BytesTotal   int64        `json:"bytes_total"`
+	Inserts      int64        `json:"inserts"`
+	Updates      int64        `json:"updates"`
+	Deletes      int64        `json:"deletes"`
+	Verification Verification `json:"validation"`
 }
 
 // FinalizationProgress is a copy of a finalization's state at one moment. It is stored as JSON.
@@ -90,15 +90,15 @@ type Step struct {
 	Seconds   *float64  `json:"seconds,omitempty"` // nil while the step runs
 }
 
-// TableVerification is the comparison of one table's content on both sides at the same LSN.
+// TableVerification is the verification of one table's content on both sides at the same LSN.
 type TableVerification struct {
-	Schema     string     `json:"schema"`
-	Name       string     `json:"name"`
-	Validation Validation `json:"validation"`
-	SourceRows int64      `json:"source_rows"`
-	TargetRows int64      `json:"target_rows"`
-	SourceHash string     `json:"source_hash"`
-	TargetHash string     `json:"target_hash"`
-	// Online says that the comparison was made before the fence, and that the table has not changed since.
+	Schema     string       `json:"schema"`
+	Name       string       `json:"name"`
+	State      Verification `json:"validation"`
+	SourceRows int64        `json:"source_rows"`
+	TargetRows int64        `json:"target_rows"`
+	SourceHash string       `json:"source_hash"`
+	TargetHash string       `json:"target_hash"`
+	// Online says that it was made before the fence, and that the table has not changed since.
 	Online bool `json:"online"`
 }

@@ -25,8 +25,8 @@ type Table struct {
 	Copied   *snapshot.Counter
 	Changes  *stream.Counts
 
-	Validation Validation
-	// Of the newest comparison that found both sides equal: the position up to which they showed the source's transactions,
+	Verification Verification
+	// Of the newest verification that found both sides equal: the position up to which they showed the source's transactions,
 	// and what they held.
 	EqualAt pglogrepl.LSN
 	Content verify.Content
@@ -34,20 +34,20 @@ type Table struct {
 
 // Changed says whether the table was changed since it was found equal, or never was.
 func (t Table) Changed() bool {
-	return t.Validation != Validated || t.Deferred || pglogrepl.LSN(t.Changes.Changed.Load()) >= t.EqualAt
+	return t.Verification != Verified || t.Deferred || pglogrepl.LSN(t.Changes.Changed.Load()) >= t.EqualAt
 }
 
 func (t Table) report(method ledger.Method) TableProgress {
 	p := TableProgress{
-		Schema:      t.Catalog.Schema,
-		Name:        t.Catalog.Name,
-		Phase:       t.Phase,
-		RowsCopied:  t.Copied.Rows.Load(),
-		BytesCopied: t.Copied.Bytes.Load(),
-		Inserts:     t.Changes.Inserts.Load(),
-		Updates:     t.Changes.Updates.Load(),
-		Deletes:     t.Changes.Deletes.Load(),
-		Validation:  t.Validation,
+		Schema:       t.Catalog.Schema,
+		Name:         t.Catalog.Name,
+		Phase:        t.Phase,
+		RowsCopied:   t.Copied.Rows.Load(),
+		BytesCopied:  t.Copied.Bytes.Load(),
+		Inserts:      t.Changes.Inserts.Load(),
+		Updates:      t.Changes.Updates.Load(),
+		Deletes:      t.Changes.Deletes.Load(),
+		Verification: t.Verification,
 	}
 	p.RowsTotal, p.BytesTotal = p.RowsCopied, p.BytesCopied
 	if !t.Complete && (t.Phase != TableDeferred || method == ledger.Offline) {
@@ -117,7 +117,7 @@ func (b *Board) TablesRead(entries []ledger.Table, source []catalog.Table, analy
 		}
 		t := b.tables[e.OID]
 		if t == nil {
-			t = &Table{Phase: TablePending, Validation: NotValidated, Copied: &snapshot.Counter{}, Changes: &stream.Counts{}}
+			t = &Table{Phase: TablePending, Verification: NotVerified, Copied: &snapshot.Counter{}, Changes: &stream.Counts{}}
 			b.tables[e.OID] = t
 		}
 		t.Catalog, t.Deferred, t.Analyzed = found, e.Deferred, t.Analyzed || analyzed

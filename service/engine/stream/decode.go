@@ -93,7 +93,7 @@ func decode(data []byte) (*change, error) {
 		in.err = fmt.Errorf("%d bytes are left over", len(in.rest))
 	}
 	if in.err != nil {
-		return nil, fmt.Errorf("message %s: %w", c.message, in.err)
+		return nil, fmt.Errorf("decoding message %s: %w", c.message, in.err)
 	}
 	return c, nil
 }

@@ -157,7 +157,7 @@ func (c chaos) transaction(ctx context.Context) error {
 			err := pgx.BeginFunc(ctx, tx, func(savepoint pgx.Tx) error {
 				sql, args := c.change()
 				if _, err := savepoint.Exec(ctx, sql, args...); err != nil {
-					return fmt.Errorf("%s %v: %w", sql, args, err)
+					return fmt.Errorf("running %s with %v: %w", sql, args, err)
 				}
 				if c.IntN(8) == 0 {
 					return errTakenBack

@@ -215,7 +215,7 @@ func unwrap(data []byte) (c *change, seen pglogrepl.LSN, statusWanted bool, err 
 	case pglogrepl.PrimaryKeepaliveMessageByteID:
 		k, err := pglogrepl.ParsePrimaryKeepaliveMessage(data[1:])
 		if err != nil {
-			return nil, 0, false, fmt.Errorf("keepalive: %w", err)
+			return nil, 0, false, fmt.Errorf("decoding a keepalive: %w", err)
 		}
 		return &change{message: keepalive, end: k.ServerWALEnd}, k.ServerWALEnd, k.ReplyRequested, nil
 	case pglogrepl.XLogDataByteID:

@@ -12,33 +12,33 @@ import (
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/progress"
 )
 
-// How often the online comparison is tried again when it could not be made.
+// How often the online verification is tried again when it could not be made.
 const (
 	pauseFirst   = 10 * time.Second
 	pauseLongest = 5 * time.Minute
 	inSyncPoll   = 200 * time.Millisecond
 )
 
-// Auditor compares tables while writers and the apply go on. It is safe for concurrent use.
+// Auditor verifies tables while writers and the apply go on. It is safe for concurrent use.
 type Auditor struct {
 	job     *job.Job
 	moments Moments
 	turn    *semaphore.Weighted
 }
 
-// NewAuditor gives one that compares at moments.
+// NewAuditor gives one that verifies at moments.
 func NewAuditor(j *job.Job, moments Moments) *Auditor {
 	return &Auditor{job: j, moments: moments, turn: semaphore.NewWeighted(1)}
 }
 
-// Audit compares the tables that were not found equal yet, once the replication is in sync, and ends when all are. What keeps it
-// from comparing keeps nothing else from going on: it is tried again. Errors: *DifferenceError.
+// Audit verifies the tables that were not found equal yet, once the replication is in sync, and ends when all are. What keeps it
+// from that keeps nothing else from going on: it is tried again. Errors: *DifferenceError.
 func (a *Auditor) Audit(ctx context.Context) error {
 	for pause := pauseFirst; ; pause = min(2*pause, pauseLongest) {
 		if err := a.awaitInSync(ctx); err != nil {
 			return err
 		}
-		err := a.Compare(ctx, func(t progress.Table) bool { return t.Validation != progress.Validated })
+		err := a.Verify(ctx, func(t progress.Table) bool { return t.Verification != progress.Verified })
 		var difference *DifferenceError
 		switch {
 		case err == nil:
@@ -48,8 +48,8 @@ func (a *Auditor) Audit(ctx context.Context) error {
 		case errors.As(err, &difference):
 			return err
 		}
-		a.job.Log.Warn("the tables cannot be compared now", "error", err, "pause", pause.String())
-		a.job.Progress.Warn("The tables could not be compared yet; it is tried again: " + failure.Brief(err))
+		a.job.Log.Warn("the tables cannot be verified now", "error", err, "pause", pause.String())
+		a.job.Progress.Warn("The tables could not be verified yet; it is tried again: " + failure.Brief(err))
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -71,9 +71,9 @@ func (a *Auditor) awaitInSync(ctx context.Context) error {
 	return nil
 }
 
-// Compare compares the tables that are chosen, but none that is deferred. Of two calls at once, one waits for the other.
+// Verify verifies the tables that are chosen, but none that is deferred. Of two calls at once, one waits for the other.
 // Errors: *DifferenceError, ErrNoMoment.
-func (a *Auditor) Compare(ctx context.Context, choose func(progress.Table) bool) error {
+func (a *Auditor) Verify(ctx context.Context, choose func(progress.Table) bool) error {
 	if err := a.turn.Acquire(ctx, 1); err != nil {
 		return err
 	}
@@ -92,11 +92,11 @@ func (a *Auditor) Compare(ctx context.Context, choose func(progress.Table) bool)
 		return err
 	}
 	defer m.Close(ctx)
-	a.job.Log.Info("comparing", "tables", len(tables), "lsn", m.LSN.String(), "stall", m.Stall.String())
-	return Comparison{
+	a.job.Log.Info("verifying", "tables", len(tables), "lsn", m.LSN.String(), "stall", m.Stall.String())
+	return Verification{
 		Sides:  SidesOf(m.Source.Conn(), m.Target.Conn()),
 		Source: m.Source.Dialer(m.DialSource),
 		Target: m.Target.Dialer(m.DialTarget),
 		At:     m.LSN,
-	}.Compare(ctx, a.job, tables)
+	}.Verify(ctx, a.job, tables)
 }

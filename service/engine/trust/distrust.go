@@ -41,7 +41,7 @@ func (e *DifferenceError) Error() string {
 	return strings.Join(texts, ", ")
 }
 
-// Distrust gives the tables that an error says are not what the source was: a comparison's, or those of a change that did not
+// Distrust gives the tables that an error says are not what the source was: a verification's, or those of a change that did not
 // find its row or found its place taken. A *failure.Failure has decided on what to do already.
 func Distrust(err error) []Distrusted {
 	var (

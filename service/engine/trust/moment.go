@@ -1,4 +1,4 @@
-// Package trust says which tables of the target are known to hold what the source holds. It compares them while writers work,
+// Package trust says which tables of the target are known to hold what the source holds. It verifies them while writers work,
 // and has those copied again that turn out to be different.
 package trust
 

@@ -64,7 +64,7 @@ FROM (SELECT {key_hash} AS k, {key} AS name, {row_hash} AS h FROM ONLY {table} A
 WHERE k & $1::bigint = ANY ($2::bigint[])`
 )
 
-// difference finds the rows by which t differs, rows of them on the larger side. Both sessions see what the comparison saw.
+// difference finds the rows by which t differs, rows of them on the larger side. Both sessions see what the verification saw.
 func (s Sides) difference(ctx context.Context, source, target *pgx.Conn, t catalog.Table, rows int64) (*Difference, error) {
 	if len(t.Key) == 0 {
 		return &Difference{}, nil

@@ -46,7 +46,7 @@ func TestATableThatIsTruncatedAfterTheSnapshot(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = verify.Sides{SourceMajor: 15, TargetMajor: 18}.Compare(ctx, source, target, tables, 1, func(r verify.Result) {
+		err = verify.Sides{SourceMajor: 15, TargetMajor: 18}.Verify(ctx, source, target, tables, 1, func(r verify.Result) {
 			if truncated := r.Table.Name == "emptied"; r.Rewritten != truncated || r.Equal() == truncated {
 				t.Errorf("truncated on the %s: table %s gives %+v", name, r.Table, r)
 			}

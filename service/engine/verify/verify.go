@@ -1,4 +1,4 @@
-// Package verify compares the whole content of tables on two sides, never only counts.
+// Package verify reads the whole content of tables on two sides, never only counts, and says whether it is equal.
 package verify
 
 import (
@@ -67,7 +67,7 @@ func (s Sides) Prepare(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// Result is the comparison of one table.
+// Result is the verification of one table.
 type Result struct {
 	Table          catalog.Table
 	Source, Target Content
@@ -91,9 +91,9 @@ func (r Result) Describe() string {
 	return text + ")"
 }
 
-// Compare reads tables on both sides, workers tables at once, and reports each, one after the other. The sides must stand
+// Verify reads tables on both sides, workers tables at once, and reports each, one after the other. The sides must stand
 // still, or source and target must give sessions that see one snapshot each.
-func (s Sides) Compare(ctx context.Context, source, target database.Dial, tables []catalog.Table, workers int, report func(Result)) error {
+func (s Sides) Verify(ctx context.Context, source, target database.Dial, tables []catalog.Table, workers int, report func(Result)) error {
 	queue := make(chan catalog.Table, len(tables))
 	for _, t := range tables {
 		queue <- t
@@ -102,7 +102,7 @@ func (s Sides) Compare(ctx context.Context, source, target database.Dial, tables
 	results := make(chan Result)
 	group, ctx := errgroup.WithContext(ctx)
 	for range min(workers, len(tables)) {
-		group.Go(func() error { return s.compareQueue(ctx, source, target, queue, results) })
+		group.Go(func() error { return s.verifyQueue(ctx, source, target, queue, results) })
 	}
 	done := make(chan struct{})
 	go func() {
@@ -117,7 +117,7 @@ func (s Sides) Compare(ctx context.Context, source, target database.Dial, tables
 	return err
 }
 
-func (s Sides) compareQueue(ctx context.Context, source, target database.Dial, queue <-chan catalog.Table, results chan<- Result) error {
+func (s Sides) verifyQueue(ctx context.Context, source, target database.Dial, queue <-chan catalog.Table, results chan<- Result) error {
 	from, err := s.open(ctx, source)
 	if err != nil {
 		return err
@@ -131,7 +131,7 @@ func (s Sides) compareQueue(ctx context.Context, source, target database.Dial, q
 	for t := range queue {
 		r := Result{Table: t}
 		err := snapshot.Unlocking(ctx, from, func() error {
-			return snapshot.Unlocking(ctx, to, func() error { return s.compare(ctx, from, to, &r) })
+			return snapshot.Unlocking(ctx, to, func() error { return s.verify(ctx, from, to, &r) })
 		})
 		if err != nil {
 			return err
@@ -141,8 +141,8 @@ func (s Sides) compareQueue(ctx context.Context, source, target database.Dial, q
 	return nil
 }
 
-// compare fills in what is found of one table.
-func (s Sides) compare(ctx context.Context, from, to *pgx.Conn, r *Result) (err error) {
+// verify fills in what is found of one table.
+func (s Sides) verify(ctx context.Context, from, to *pgx.Conn, r *Result) (err error) {
 	t := r.Table
 	r.Source, r.Target, err = onBoth(ctx, from, to, func(ctx context.Context, conn *pgx.Conn) (Content, error) {
 		return s.Content(ctx, conn, t)

@@ -88,7 +88,7 @@ func TestDifferencesAreNamedByTheirKeys(t *testing.T) {
 	// The majors decide about the hash: the one for PostgreSQL 10 has to find the same.
 	for _, sides := range []verify.Sides{{SourceMajor: 15, TargetMajor: 18}, {SourceMajor: 10, TargetMajor: 18}} {
 		found := 0
-		err = sides.Compare(ctx, source, target, tables, 2, func(r verify.Result) {
+		err = sides.Verify(ctx, source, target, tables, 2, func(r verify.Result) {
 			found++
 			name := r.Table.Name
 			if r.Equal() {
@@ -113,7 +113,7 @@ func TestDifferencesAreNamedByTheirKeys(t *testing.T) {
 			t.Fatal(err)
 		}
 		if found != len(tables) || found != 9 {
-			t.Errorf("%d tables of %d were compared", found, len(tables))
+			t.Errorf("%d tables of %d were verified", found, len(tables))
 		}
 	}
 }

@@ -101,7 +101,7 @@ func (l *Logical) Release(ctx context.Context) error {
 }
 
 // takeSnapshot creates a slot and gives its snapshot and the tables in it. The tables' filenodes are those of before the slot,
-// so that a later comparison shows every rewrite. The caller closes it.
+// so that a later verification shows every rewrite. The caller closes it.
 func (l *Logical) takeSnapshot(ctx context.Context, create func(context.Context, *pgconn.PgConn) (capture.Point, error)) (*snapshot.Anchor, error) {
 	before, err := catalog.TablesNow(ctx, l.sides.Source.Conn)
 	if err != nil {

@@ -14,48 +14,48 @@ import (
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/verify"
 )
 
-// Comparison is where tables are compared.
-type Comparison struct {
+// Verification is where tables are verified.
+type Verification struct {
 	Sides          verify.Sides
 	Source, Target database.Dial
 	At             pglogrepl.LSN       // both show exactly the source's transactions that commit before it
 	Report         func(verify.Result) // is given each result, one after the other; may be nil
 }
 
-// SidesOf gives what a comparison needs to know of both servers.
+// SidesOf gives what a verification needs to know of both servers.
 func SidesOf(source, target *pgx.Conn) verify.Sides {
 	return verify.Sides{SourceMajor: catalog.Major(source), TargetMajor: catalog.Major(target)}
 }
 
-// Compare compares tables and keeps on the board what it finds. Errors: *DifferenceError.
-func (c Comparison) Compare(ctx context.Context, j *job.Job, tables []progress.Table) error {
+// Verify verifies tables and keeps on the board what it finds. Errors: *DifferenceError.
+func (v Verification) Verify(ctx context.Context, j *job.Job, tables []progress.Table) error {
 	oids := make([]uint32, len(tables))
-	compared := make([]catalog.Table, len(tables))
+	verified := make([]catalog.Table, len(tables))
 	deferred := make(map[uint32]bool, len(tables))
 	for i, t := range tables {
-		oids[i], compared[i], deferred[t.Catalog.OID] = t.Catalog.OID, t.Catalog, t.Deferred
+		oids[i], verified[i], deferred[t.Catalog.OID] = t.Catalog.OID, t.Catalog, t.Deferred
 	}
-	unknown := j.Progress.Comparing(oids)
+	unknown := j.Progress.VerificationBegan(oids)
 	difference := &DifferenceError{}
 	var rewritten error
-	err := c.Sides.Compare(ctx, c.Source, c.Target, compared, j.Settings.CopyWorkers, func(result verify.Result) {
+	err := v.Sides.Verify(ctx, v.Source, v.Target, verified, j.Settings.CopyWorkers, func(result verify.Result) {
 		if result.Rewritten {
-			rewritten = fmt.Errorf("table %s was truncated or rewritten while it was compared", result.Table)
+			rewritten = fmt.Errorf("table %s was truncated or rewritten while it was verified", result.Table)
 			return
 		}
 		oid := result.Table.OID
 		delete(unknown, oid)
 		if result.Equal() {
-			j.Progress.FoundEqual(oid, c.At, result.Source)
+			j.Progress.FoundEqual(oid, v.At, result.Source)
 		} else {
 			j.Progress.FoundDifferent(oid)
 			difference.Tables = append(difference.Tables, Distrusted{OID: oid, Deferred: deferred[oid], Why: result.Describe()})
 		}
-		if c.Report != nil {
-			c.Report(result)
+		if v.Report != nil {
+			v.Report(result)
 		}
 	})
-	j.Progress.ComparisonEnded(unknown)
+	j.Progress.VerificationEnded(unknown)
 	switch {
 	case len(difference.Tables) > 0:
 		return difference

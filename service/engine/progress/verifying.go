@@ -6,15 +6,15 @@ import (
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/verify"
 )
 
-// Comparing says that tables, given by their OIDs, are compared from now on. What was known of them before is kept for
-// ComparisonEnded.
-func (b *Board) Comparing(oids []uint32) (before map[uint32]Validation) {
-	before = make(map[uint32]Validation, len(oids))
+// VerificationBegan says that tables, given by their OIDs, are verified from now on. What was known of them before is kept for
+// VerificationEnded.
+func (b *Board) VerificationBegan(oids []uint32) (before map[uint32]Verification) {
+	before = make(map[uint32]Verification, len(oids))
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, oid := range oids {
 		if t := b.tables[oid]; t != nil {
-			before[oid], t.Validation = t.Validation, ValidationPending
+			before[oid], t.Verification = t.Verification, VerificationPending
 		}
 	}
 	return before
@@ -22,20 +22,20 @@ func (b *Board) Comparing(oids []uint32) (before map[uint32]Validation) {
 
 // FoundEqual says that both sides showed the same content when they stood at that position.
 func (b *Board) FoundEqual(oid uint32, at pglogrepl.LSN, content verify.Content) {
-	b.change(oid, func(t *Table) { t.Validation, t.EqualAt, t.Content = Validated, at, content })
+	b.change(oid, func(t *Table) { t.Verification, t.EqualAt, t.Content = Verified, at, content })
 }
 
 // FoundDifferent says that a table is not what it is on the source.
 func (b *Board) FoundDifferent(oid uint32) {
-	b.change(oid, func(t *Table) { t.Validation = Mismatched })
+	b.change(oid, func(t *Table) { t.Verification = Mismatched })
 }
 
-// ComparisonEnded gives the tables of which nothing was learnt the state of before.
-func (b *Board) ComparisonEnded(unknown map[uint32]Validation) {
+// VerificationEnded gives the tables of which nothing was learnt the state of before.
+func (b *Board) VerificationEnded(unknown map[uint32]Verification) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for oid, validation := range unknown {
-		b.tables[oid].Validation = validation
+	for oid, verification := range unknown {
+		b.tables[oid].Verification = verification
 	}
 }
 
@@ -46,7 +46,7 @@ func (b *Board) FenceGivenUp() {
 	defer b.mu.Unlock()
 	for _, t := range b.tables {
 		if t.Deferred {
-			t.Validation = NotValidated
+			t.Verification = NotVerified
 		}
 	}
 }

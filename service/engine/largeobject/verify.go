@@ -18,18 +18,18 @@ type Content struct {
 	Hash    string
 }
 
-// Comparison is what both sides hold; of the target only what was carried there.
-type Comparison struct {
+// Verification is what both sides hold; of the target only what was carried there.
+type Verification struct {
 	Source, Target Content
 	Different      int64    // objects that are not the same on both sides, or on one side only
 	Names          []uint32 // of some of them
 }
 
-// Compare reads all large objects on both sides.
-func (s Sides) Compare(ctx context.Context) (Comparison, error) {
+// Verify reads all large objects on both sides.
+func (s Sides) Verify(ctx context.Context) (Verification, error) {
 	var (
 		mu             sync.Mutex
-		c              Comparison
+		v              Verification
 		source, target uint64
 	)
 	err := s.each(ctx, func(ctx context.Context, from, to *pgx.Conn, part span) error {
@@ -39,20 +39,20 @@ func (s Sides) Compare(ctx context.Context) (Comparison, error) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		c.Source.Objects += int64(len(there))
-		c.Target.Objects += int64(len(carried))
+		v.Source.Objects += int64(len(there))
+		v.Target.Objects += int64(len(carried))
 		source += sum(there)
 		target += sum(carried)
 		for _, oid := range different(there, carried) {
-			c.Different++
-			if len(c.Names) < namesShown {
-				c.Names = append(c.Names, oid)
+			v.Different++
+			if len(v.Names) < namesShown {
+				v.Names = append(v.Names, oid)
 			}
 		}
 		return nil
 	})
-	c.Source.Hash, c.Target.Hash = strconv.FormatUint(source, 10), strconv.FormatUint(target, 10)
-	return c, err
+	v.Source.Hash, v.Target.Hash = strconv.FormatUint(source, 10), strconv.FormatUint(target, 10)
+	return v, err
 }
 
 func sum(objects []object) (total uint64) {

@@ -13,19 +13,19 @@ import (
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/verify"
 )
 
-// verifyBefore compares, while writers still work, what has changed since it was last found equal, so that little is left to
-// be compared under the fence. What keeps it from comparing does not keep the finalization from going on: the fence will.
+// verifyBefore verifies, while writers still work, what has changed since it was last found equal, so that little is left to
+// be verified under the fence. What keeps it from that does not keep the finalization from going on: the fence will.
 func (c *Cutover) verifyBefore(ctx context.Context) error {
-	comparing, stop := context.WithCancel(ctx)
+	verifying, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() {
 		select {
 		case <-c.Following.Done():
 			stop()
-		case <-comparing.Done():
+		case <-verifying.Done():
 		}
 	}()
-	err := c.Auditor.Compare(comparing, progress.Table.Changed)
+	err := c.Auditor.Verify(verifying, progress.Table.Changed)
 	var difference *trust.DifferenceError
 	switch {
 	case err == nil:
@@ -34,15 +34,15 @@ func (c *Cutover) verifyBefore(ctx context.Context) error {
 		return err
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case comparing.Err() != nil:
+	case verifying.Err() != nil:
 		return method.Interrupted(err)
 	}
-	c.Job.Log.Warn("comparing before the fence", "error", err)
-	c.Job.Progress.Warn("The tables could not be compared before the fence, and are compared under it: " + failure.Brief(err))
+	c.Job.Log.Warn("verifying before the fence", "error", err)
+	c.Job.Progress.Warn("The tables could not be verified before the fence, and are verified under it: " + failure.Brief(err))
 	return nil
 }
 
-// verify makes sure that every table has the same content on both sides: it compares those that may have changed since they
+// verify makes sure that every table has the same content on both sides: it reads those that may have changed since they
 // were last found equal. The source is fenced and nothing is applied.
 func (c *Cutover) verify(ctx context.Context) error {
 	all := c.Job.Settings.VerifyAll || catalog.Major(c.sides.Source.Conn) < capture.TellsTruncates
@@ -54,22 +54,22 @@ func (c *Cutover) verify(ctx context.Context) error {
 		}
 		c.Job.Progress.Verified(verification(verify.Result{Table: t.Catalog, Source: t.Content, Target: t.Content}, true))
 	}
-	return trust.Comparison{
+	return trust.Verification{
 		Sides:  trust.SidesOf(c.sides.Source.Conn, c.sides.Target.Conn),
 		Source: c.Source.Connect,
 		Target: c.Target.Connect,
 		At:     c.Following.Position(),
 		Report: func(r verify.Result) { c.Job.Progress.Verified(verification(r, false)) },
-	}.Compare(ctx, c.Job, tables)
+	}.Verify(ctx, c.Job, tables)
 }
 
 func verification(r verify.Result, online bool) progress.TableVerification {
-	state := progress.Validated
+	state := progress.Verified
 	if !r.Equal() {
 		state = progress.Mismatched
 	}
 	return progress.TableVerification{
-		Schema: r.Table.Schema, Name: r.Table.Name, Validation: state, Online: online,
+		Schema: r.Table.Schema, Name: r.Table.Name, State: state, Online: online,
 		SourceRows: r.Source.Rows, TargetRows: r.Target.Rows, SourceHash: r.Source.Hash, TargetHash: r.Target.Hash,
 	}
 }

@@ -33,9 +33,9 @@ func TestDifferencesAreFound(t *testing.T) {
 		"the target's own": {`SELECT lo_create(8)`, `SELECT lo_unlink(8)`, nil, 5},
 	} {
 		execute(t, p.target, c.target)
-		got := p.compare(t)
+		got := p.verify(t)
 		if !slices.Equal(got.Names, c.different) || got.Different != int64(len(c.different)) || (got.Source.Hash == got.Target.Hash) != (len(c.different) == 0) {
-			t.Errorf("%s: the comparison says %+v", name, got)
+			t.Errorf("%s: the verification says %+v", name, got)
 		}
 		if got.Source.Objects != 5 || got.Target.Objects != c.objects {
 			t.Errorf("%s: %d objects on the source and %d on the target", name, got.Source.Objects, got.Target.Objects)
@@ -50,7 +50,7 @@ func TestManyDifferencesAreCounted(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
 	execute(t, p.source, `SELECT lo_create(i) FROM generate_series(1, 1100) AS i`)
-	if c := p.compare(t); c.Different != 1100 || len(c.Names) != 10 || c.Source.Objects != 1100 || c.Target != (largeobject.Content{Hash: "0"}) {
-		t.Errorf("the comparison says %+v", c)
+	if v := p.verify(t); v.Different != 1100 || len(v.Names) != 10 || v.Source.Objects != 1100 || v.Target != (largeobject.Content{Hash: "0"}) {
+		t.Errorf("the verification says %+v", v)
 	}
 }
