@@ -223,7 +223,7 @@ func dumpSchema(t *testing.T, l postgres.Login) string {
 	if err != nil {
 		t.Fatalf("pg_dump: %v\n%s", err, warnings.String())
 	}
-	return randomKey.ReplaceAllString(string(out), "")
+	return withoutServersOptions(randomKey.ReplaceAllString(string(out), ""))
 }
 
 // sameMajor gives a database on the target's server with the schema of the source, because servers of different majors write

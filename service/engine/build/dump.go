@@ -4,6 +4,7 @@ package build
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -51,6 +52,9 @@ func Dump(ctx context.Context, j *job.Job, source database.Endpoint, keeper *sna
 	})
 	if err != nil {
 		return nil, Failure(ctx, err)
+	}
+	if len(dump.LeftOptions) > 0 {
+		j.Progress.Warn("Options of columns that only the source's server knows are left out: " + strings.Join(dump.LeftOptions, ", "))
 	}
 	return dump, nil
 }

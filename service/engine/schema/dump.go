@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
@@ -54,6 +55,8 @@ type Dump struct {
 	After  []Entry // what comes after the data: indexes, constraints, triggers …
 	// DropSQL removes, in the right order, what Before creates, for Drop.
 	DropSQL string
+	// LeftOptions are the names of options of columns that only the source's server knows, and that are left out.
+	LeftOptions []string
 }
 
 // Options say what to dump.
@@ -94,6 +97,11 @@ func (t Tools) Read(ctx context.Context, source Connection, o Options) (*Dump, e
 	if d.After, err = t.entries(ctx, archive, list, "post-data"); err != nil {
 		return nil, err
 	}
+	for i := range d.Before {
+		d.LeftOptions = append(d.LeftOptions, leaveOptions(&d.Before[i])...)
+	}
+	slices.Sort(d.LeftOptions)
+	d.LeftOptions = slices.Compact(d.LeftOptions)
 	if d.DropSQL, err = t.dropSQL(ctx, archive, list); err != nil {
 		return nil, err
 	}
