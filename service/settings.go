@@ -140,6 +140,7 @@ func readSettings(env func(string) string) (*settings, error) {
 	s.engine.FenceWait = duration("FENCE_WAIT", s.engine.FenceWait)
 	s.engine.VerifyAll = truth("VERIFY_ALL")
 	s.engine.FinalizationLimit = duration("FINALIZATION_LIMIT", s.engine.FinalizationLimit)
+	s.engine.FenceLimit = duration("FENCE_LIMIT", s.engine.FenceLimit)
 	switch method := env("OFFLINE_METHOD"); method {
 	case "", "allow":
 	case "refuse":

@@ -59,7 +59,7 @@ func TestEverySetting(t *testing.T) {
 	environment := complete()
 	maps.Copy(environment, map[string]string{
 		"PORT": "9000", "METRICS_LISTEN": "127.0.0.1:9100", "DATABASE_TLS": "prefer", "PGSSLROOTCERT": roots, "CF_SKIP_SSL_VALIDATION": "true",
-		"LOG_LEVEL": "debug", "COPY_WORKERS": "7", "INDEX_WORKERS": "3", "FENCE_WAIT": "90s", "FINALIZATION_LIMIT": "3h", "OFFLINE_METHOD": "refuse", "VERIFY_ALL": "true",
+		"LOG_LEVEL": "debug", "COPY_WORKERS": "7", "INDEX_WORKERS": "3", "FENCE_WAIT": "90s", "FINALIZATION_LIMIT": "3h", "FENCE_LIMIT": "4m", "OFFLINE_METHOD": "refuse", "VERIFY_ALL": "true",
 		"MIGRATIONS_AT_ONCE": "5", "REQUESTS_AT_ONCE": "6", "CF_INSTANCE_GUID": "guid-1",
 	})
 	s, err := read(environment)
@@ -68,7 +68,7 @@ func TestEverySetting(t *testing.T) {
 	}
 	if s.listen != ":9000" || s.metricsListen != "127.0.0.1:9100" || s.tls.Mode != database.TLSPrefer || s.tls.Roots == nil || s.tls.RootsPEM == "" ||
 		!s.skipSSLValidation || s.logLevel != slog.LevelDebug || s.engine.CopyWorkers != 7 || s.engine.IndexWorkers != 3 || s.engine.FenceWait != 90*time.Second ||
-		s.engine.FinalizationLimit != 3*time.Hour || !s.engine.RefuseOffline || !s.engine.VerifyAll || s.migrations != 5 || s.requests != 6 || !strings.HasPrefix(s.instance, "guid-1/") {
+		s.engine.FinalizationLimit != 3*time.Hour || s.engine.FenceLimit != 4*time.Minute || !s.engine.RefuseOffline || !s.engine.VerifyAll || s.migrations != 5 || s.requests != 6 || !strings.HasPrefix(s.instance, "guid-1/") {
 		t.Errorf("%+v", s)
 	}
 	environment["PG_MIGRATE_LISTEN"] = "127.0.0.1:9001"
@@ -101,6 +101,7 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 		{"INDEX_WORKERS", "x", "number"},
 		{"FENCE_WAIT", "90", "duration"},
 		{"FINALIZATION_LIMIT", "-1s", "duration"},
+		{"FENCE_LIMIT", "soon", "duration"},
 		{"VERIFY_ALL", "some", "true or false"},
 		{"MIGRATIONS_AT_ONCE", "0", "at least 1"},
 		{"REQUESTS_AT_ONCE", "many", "number"},

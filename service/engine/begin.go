@@ -36,6 +36,9 @@ func (a *attempt) begin(ctx context.Context) (ledger.Stage, error) {
 	if err := build.Record(ctx, a.job, a.sides, name, reason, a.anchor); err != nil {
 		return "", err
 	}
+	if err := a.job.Capture(a.sides.Source.Conn).RecordLedger(ctx); err != nil {
+		return "", err
+	}
 	return ledger.StageSchema, nil
 }
 

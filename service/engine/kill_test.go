@@ -31,6 +31,7 @@ type doomed struct {
 	Settings       engine.Settings
 	Point          string // where it kills itself; empty: somebody else does
 	Finalize       bool
+	Freeze         bool // it stops at the point instead, and goes on when it is told to
 }
 
 // said is what a doomed worker prints when it was told that the target is opened.
@@ -45,7 +46,11 @@ func work(text string) {
 	e := &engine.Engine{Settings: d.Settings, Log: slog.New(slog.DiscardHandler)}
 	e.SetSteps(steps())
 	e.OnReached(func(point string) {
-		if point == d.Point {
+		if point == d.Point && d.Freeze {
+			fmt.Println(frozen)
+			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+			d.Point = ""
+		} else if point == d.Point {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
 		}
@@ -74,7 +79,10 @@ func (p *pair) kill(t *testing.T, point string, finalize bool, when func() bool)
 	settings := p.engine.Settings
 	settings.CopyWorkers, settings.IndexWorkers = 1, 1 // so that all points are met
 	settings.Beat = 20 * time.Millisecond
-	text, err := json.Marshal(doomed{databaseOf(p.source), databaseOf(p.target), p.migration.ID, p.migration.Epoch, settings, point, finalize})
+	text, err := json.Marshal(doomed{
+		Source: databaseOf(p.source), Target: databaseOf(p.target), ID: p.migration.ID, Epoch: p.migration.Epoch,
+		Settings: settings, Point: point, Finalize: finalize,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -136,6 +137,10 @@ func TestAFullLockTableIsNamed(t *testing.T) {
 	} {
 		application := connect(t, p.source.URL())
 		p.migration.Epoch++
+		if err := p.engine.Remove(t.Context(), p.migration, true); err != nil { // what has FAILED does not go on
+			t.Fatal(err)
+		}
+		p.migration.ID = fmt.Sprintf("%08x", rand.Uint32())
 		r := p.run(t)
 		r.waitInSync(t)
 		fill := func() (release func()) {

@@ -58,7 +58,7 @@ func TestOfflineWithoutTheRightToReplicate(t *testing.T) {
 	}
 	// Nothing but our schema is on the source, and no row on the target.
 	schema := "_pgmig_" + p.migration.ID
-	during := fmt.Sprintf("target: identity %[1]s.identities d\ntarget: identity %[1]s.settings d\ntarget: schema %[1]s", schema)
+	during := fmt.Sprintf("target: identity %[1]s.identities d\ntarget: identity %[1]s.settings d\ntarget: identity %[1]s.worker d\ntarget: schema %[1]s", schema)
 	if changes := diff(before, p.sourceState(t)); changes != during {
 		t.Errorf("the source was changed:\n%s", changes)
 	}

@@ -32,23 +32,15 @@ func (e *Engine) Remove(ctx context.Context, m Migration, cleanTarget bool) erro
 }
 
 func removeFromSource(ctx context.Context, j *job.Job, from database.Endpoint) error {
+	if err := releaseSource(ctx, j, from); err != nil {
+		return err
+	}
 	conn, err := from.Connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer database.Close(ctx, conn)
-	source := j.Capture(conn)
-	f := j.Fence(from)
-	if err := f.Lift(ctx, conn); err != nil {
-		return err
-	}
-	if err := source.DropSlot(ctx, from.ConnectReplication); err != nil {
-		return err
-	}
-	if err := source.Unpublish(ctx); err != nil {
-		return err
-	}
-	return source.DropSchema(ctx)
+	return j.Capture(conn).DropSchema(ctx)
 }
 
 // removeFromTarget removes the ledger and, if asked, what the schema copy created. A target that was opened is the truth,

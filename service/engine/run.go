@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/failure"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/fence"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/job"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/ledger"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/progress"
@@ -50,6 +52,7 @@ func (r *Replication) Run(ctx context.Context) error {
 		full := failed != nil && failed.Code == failure.LockTableFull && noRoom.another()
 		if failed != nil && !full {
 			r.job.Log.Error("replication failed", "code", failed.Code, "error", err)
+			r.giveBack(ctx, failed)
 			return failed
 		}
 		if time.Since(healthy) > r.job.Settings.GiveUpAfter {
@@ -69,6 +72,27 @@ func (r *Replication) Run(ctx context.Context) error {
 			return ctx.Err()
 		}
 		pause = min(2*pause, retryPauseMax)
+	}
+}
+
+// giveBackTime bounds the work that gives the source back after a failure.
+const giveBackTime = time.Minute
+
+// giveBack takes from the source what harms it when nobody works on the migration any more: a fence, the slot that keeps WAL, and
+// the publication, for which the source refuses updates of a table without identity. Our records stay until the removal.
+func (r *Replication) giveBack(ctx context.Context, failed *failure.Failure) {
+	if failed.Untouched || failed.Code == failure.TakenOver {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackTime)
+	defer cancel()
+	source, _, err := r.job.Endpoints(ctx)
+	if err == nil {
+		err = releaseSource(ctx, r.job, source)
+	}
+	if err != nil {
+		r.job.Log.Error("giving the source back", "error", err)
+		r.job.Progress.Warn("The source could not be given back; 'cf pg-migrate delete-replication' does it: " + failure.Brief(err))
 	}
 }
 
@@ -115,6 +139,9 @@ func (r *Replication) connect(ctx context.Context, healthy *time.Time) (_ *attem
 	if a.sides.Target.Conn, err = target.Connect(ctx); err != nil {
 		return nil, "", a.firstContact(ctx, err)
 	}
+	if err := database.EndEarlier(ctx, a.sides.Target.Conn, r.job.ID, r.job.Epoch); err != nil {
+		return nil, "", err
+	}
 	known, err := r.job.Ledger.TakeOver(ctx, a.sides.Target.Conn)
 	if err != nil {
 		return nil, "", err
@@ -129,8 +156,18 @@ func (r *Replication) connect(ctx context.Context, healthy *time.Time) (_ *attem
 		return nil, "", err
 	}
 	*healthy = time.Now()
+	if err := database.EndEarlier(ctx, a.sides.Source.Conn, r.job.ID, r.job.Epoch); err != nil {
+		return nil, "", err
+	}
+	capture := r.job.Capture(a.sides.Source.Conn)
+	if err := capture.TakeOver(ctx); err != nil {
+		return nil, "", err
+	}
 	if known.Stage == ledger.StageNone {
-		return a, known.Stage, nil
+		return a, known.Stage, a.wantNoLedger(ctx)
+	}
+	if err := capture.RecordLedger(ctx); err != nil { // the one who made it may have died
+		return nil, "", err
 	}
 	a.choose(known.Method, known.Reason)
 	if known.Stage == ledger.StageOpened {
@@ -139,9 +176,27 @@ func (r *Replication) connect(ctx context.Context, healthy *time.Time) (_ *attem
 	return a, known.Stage, a.resume(ctx, known)
 }
 
+// wantNoLedger makes sure that a migration without a ledger has not begun yet. It would begin anew, from nothing, where another
+// database is, or the same in an earlier state.
+func (a *attempt) wantNoLedger(ctx context.Context) error {
+	recorded, err := a.job.Capture(a.sides.Source.Conn).LedgerRecorded(ctx)
+	if err != nil || !recorded {
+		return err
+	}
+	return &failure.Failure{
+		Code:    failure.TargetReplaced,
+		Message: "The target does not hold what this migration has recorded there: it was put back to an earlier state, or the service key leads to another database now",
+		Hint:    failure.StartAgain,
+	}
+}
+
 // resume makes sure that the source is not left fenced, and is still the one that the ledger knows.
 func (a *attempt) resume(ctx context.Context, known ledger.Progress) error {
-	if err := a.job.Fence(a.sides.Source.Endpoint).Lift(ctx, a.sides.Source.Conn); err != nil {
+	var blocked *fence.BlockedError
+	switch err := a.job.Fence(a.sides.Source.Endpoint).Lift(ctx, a.sides.Source.Conn); {
+	case errors.As(err, &blocked):
+		a.job.Progress.Warn("Triggers on the source that do nothing any more could not be taken away yet: " + blocked.Error())
+	case err != nil:
 		return err
 	}
 	a.job.Progress.Unfenced()

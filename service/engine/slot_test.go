@@ -130,6 +130,7 @@ func TestASlotThatPostgreSQLCannotRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	undecodable.commit(t)
+	execute(t, p.target, `UPDATE _pgmig.progress SET flushed_lsn = 'FFFFFFFF/0'`) // or it would be named for what it is: not the slot that we made
 	p.migration.Epoch++
 	wantFailure(t, p.run(t).ended(t), failure.Undecodable, "could not map filen")
 	if err := p.engine.Remove(t.Context(), p.migration, true); err != nil {

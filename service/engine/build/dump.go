@@ -78,7 +78,7 @@ func Record(ctx context.Context, j *job.Job, s job.Sides, method ledger.Method, 
 		return err
 	}
 	start := ledger.Start{
-		Method: method, Reason: reason, History: from.History,
+		Method: method, Reason: reason, History: from.History, Position: from.Keeper.LSN,
 		DropSQL: dump.DropSQL, Tables: from.Tables, Fingerprint: fingerprint,
 	}
 	err = pgx.BeginFunc(ctx, s.Target.Conn, func(tx pgx.Tx) error {

@@ -17,8 +17,9 @@ import (
 
 // Source is one migration's part of the source database. It is not safe for concurrent use: it works on one session.
 type Source struct {
-	ID   string // of the migration
-	Conn *pgx.Conn
+	ID    string // of the migration
+	Epoch int64  // of the worker
+	Conn  *pgx.Conn
 }
 
 // Slot is the name of the migration's replication slot, and that of its publication too.
@@ -72,7 +73,10 @@ ON CONFLICT DO NOTHING`
 // Prepare makes our schema, gives every table without a usable identity one, and publishes all tables but the unlogged
 // ones. The identity comes first: an UPDATE of a published table without one would fail on the source.
 func (s Source) Prepare(ctx context.Context, tables []catalog.Table) error {
-	if err := s.create(ctx, createSchemaSQL, createRecordsSQL, createBeatSQL); err != nil {
+	if err := s.create(ctx, createSchemaSQL, createWorkerSQL, createRecordsSQL, createBeatSQL); err != nil {
+		return err
+	}
+	if err := s.takeOver(ctx); err != nil {
 		return err
 	}
 	for _, t := range tables {
@@ -87,7 +91,10 @@ func (s Source) Prepare(ctx context.Context, tables []catalog.Table) error {
 
 // PrepareRecords makes our schema with its records only, which are all that a migration without logical decoding needs.
 func (s Source) PrepareRecords(ctx context.Context) error {
-	return s.create(ctx, createSchemaSQL, createRecordsSQL)
+	if err := s.create(ctx, createSchemaSQL, createWorkerSQL, createRecordsSQL); err != nil {
+		return err
+	}
+	return s.takeOver(ctx)
 }
 
 func (s Source) create(ctx context.Context, statements ...string) error {
@@ -99,12 +106,17 @@ func (s Source) create(ctx context.Context, statements ...string) error {
 	return nil
 }
 
+// identified says whether the stream tells which row of the table is updated or deleted.
+func identified(t catalog.Table) bool {
+	return t.Identity == catalog.IdentityFull ||
+		t.Identity == catalog.IdentityIndex && t.KeyIdentity ||
+		t.Identity == catalog.IdentityDefault && t.KeyPrimary
+}
+
 func (s Source) setIdentity(ctx context.Context, t catalog.Table) error {
 	var identity string
 	switch {
-	case t.Identity == catalog.IdentityFull, t.Identity == catalog.IdentityIndex && t.KeyIdentity:
-		return nil
-	case t.Identity == catalog.IdentityDefault && t.KeyPrimary:
+	case identified(t):
 		return nil
 	case t.KeyIndex != "":
 		identity = "USING INDEX " + pgx.Identifier{t.KeyIndex}.Sanitize()
@@ -131,11 +143,15 @@ const (
 	lockTries = 40
 )
 
-// withLock runs change in a transaction that gives up waiting for a lock after lockWait, and repeats it with pauses.
+// withLock runs change in a transaction that holds the source and gives up waiting for a lock after lockWait, and repeats it
+// with pauses.
 func (s Source) withLock(ctx context.Context, change func(pgx.Tx) error) error {
 	for try := 1; ; try++ {
 		err := pgx.BeginFunc(ctx, s.Conn, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '"+lockWait+"'"); err != nil {
+				return err
+			}
+			if err := s.Hold(ctx, tx); err != nil {
 				return err
 			}
 			return change(tx)
@@ -163,6 +179,82 @@ WHERE p.pubname = $1`
 // TellsTruncates is the first version that publishes TRUNCATE.
 const TellsTruncates = 11
 
+// published gives the OIDs of the tables that are in the publication.
+func (s Source) published(ctx context.Context) (map[uint32]bool, error) {
+	rows, err := s.Conn.Query(ctx, publishedSQL, Slot(s.ID))
+	if err != nil {
+		return nil, fmt.Errorf("reading publication %s: %w", Slot(s.ID), err)
+	}
+	oids, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
+	if err != nil {
+		return nil, fmt.Errorf("reading publication %s: %w", Slot(s.ID), err)
+	}
+	published := make(map[uint32]bool, len(oids))
+	for _, oid := range oids {
+		published[oid] = true
+	}
+	return published, nil
+}
+
+const suspectSQL = `
+SELECT EXISTS (
+    SELECT
+    FROM pg_catalog.pg_class AS c
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'r'
+      AND c.relpersistence = 'p'
+      AND n.nspname !~ '^(pg_|_pgmig)'
+      AND n.nspname <> 'information_schema'
+      AND CASE c.relreplident
+          WHEN 'n' THEN true
+          WHEN 'd' THEN NOT EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid)
+          WHEN 'i' THEN NOT EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indrelid = c.oid AND i.indisreplident AND i.indisvalid)
+          ELSE false
+      END
+    UNION ALL
+    SELECT
+    FROM pg_catalog.pg_class AS c
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'r'
+      AND c.relpersistence = 'p'
+      AND n.nspname !~ '^(pg_|_pgmig)'
+      AND n.nspname <> 'information_schema'
+      AND NOT EXISTS (
+          SELECT FROM pg_catalog.pg_depend AS d
+          WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e')
+      AND NOT EXISTS (
+          SELECT
+          FROM pg_catalog.pg_publication_rel AS pr
+          JOIN pg_catalog.pg_publication AS p ON p.oid = pr.prpubid
+          WHERE pr.prrelid = c.oid AND p.pubname = $1))`
+
+// Suspect says, at a small price, whether Lacking may find something.
+func (s Source) Suspect(ctx context.Context) (suspect bool, err error) {
+	if err := s.Conn.QueryRow(ctx, suspectSQL, Slot(s.ID)).Scan(&suspect); err != nil {
+		return false, fmt.Errorf("looking for tables that the stream does not carry: %w", err)
+	}
+	return suspect, nil
+}
+
+// Lacking says what the stream lacks of tables, which are as the session sees them: those that are not published, whose changes
+// do not come, and those without a usable identity, whose updates and deletes the source refuses.
+func (s Source) Lacking(ctx context.Context, tables []catalog.Table) (unpublished, unidentified []catalog.Table, err error) {
+	published, err := s.published(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, t := range tables {
+		switch {
+		case t.Unlogged:
+		case !published[t.OID]:
+			unpublished = append(unpublished, t)
+		case !identified(t):
+			unidentified = append(unidentified, t)
+		}
+	}
+	return unpublished, unidentified, nil
+}
+
 func (s Source) publish(ctx context.Context, tables []catalog.Table) error {
 	var exists bool
 	err := s.Conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_catalog.pg_publication WHERE pubname = $1)", Slot(s.ID)).Scan(&exists)
@@ -175,21 +267,13 @@ func (s Source) publish(ctx context.Context, tables []catalog.Table) error {
 			publish = "insert, update, delete"
 		}
 		sql := "CREATE PUBLICATION " + s.slot() + " FOR TABLE " + s.schema() + "." + BeatTable + " WITH (publish = '" + publish + "')"
-		if _, err := s.Conn.Exec(ctx, sql); err != nil {
+		if err := s.execute(ctx, sql); err != nil {
 			return fmt.Errorf("creating publication %s: %w", Slot(s.ID), err)
 		}
 	}
-	rows, err := s.Conn.Query(ctx, publishedSQL, Slot(s.ID))
+	published, err := s.published(ctx)
 	if err != nil {
-		return fmt.Errorf("reading publication %s: %w", Slot(s.ID), err)
-	}
-	oids, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
-	if err != nil {
-		return fmt.Errorf("reading publication %s: %w", Slot(s.ID), err)
-	}
-	published := make(map[uint32]bool, len(oids))
-	for _, oid := range oids {
-		published[oid] = true
+		return err
 	}
 	var names []string
 	for _, t := range tables {
@@ -199,16 +283,34 @@ func (s Source) publish(ctx context.Context, tables []catalog.Table) error {
 	}
 	for start := 0; start < len(names); start += tablesPerStatement {
 		batch := names[start:min(start+tablesPerStatement, len(names))]
-		if _, err := s.Conn.Exec(ctx, "ALTER PUBLICATION "+s.slot()+" ADD TABLE "+strings.Join(batch, ", ")); err != nil {
+		if err := s.execute(ctx, "ALTER PUBLICATION "+s.slot()+" ADD TABLE "+strings.Join(batch, ", ")); err != nil {
 			return fmt.Errorf("adding tables to publication %s: %w", Slot(s.ID), err)
 		}
 	}
 	return nil
 }
 
+// execute runs a statement as withLock does.
+func (s Source) execute(ctx context.Context, sql string) error {
+	return s.withLock(ctx, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, sql)
+		return err
+	})
+}
+
+const beatSQL = `
+UPDATE {schema}.beat
+SET nonce = nonce + 1, at = pg_catalog.clock_timestamp()
+WHERE id = 1 AND EXISTS (SELECT FROM {schema}.worker WHERE epoch = $1)
+RETURNING nonce`
+
 // Beat writes the next heartbeat and gives its number. Its commit is the marker that a later one of the stream is compared with.
+// Error: ErrTakenOver.
 func (s Source) Beat(ctx context.Context) (nonce int64, err error) {
-	err = s.Conn.QueryRow(ctx, s.in("UPDATE {schema}.beat SET nonce = nonce + 1, at = pg_catalog.clock_timestamp() WHERE id = 1 RETURNING nonce")).Scan(&nonce)
+	err = s.Conn.QueryRow(ctx, s.in(beatSQL), s.Epoch).Scan(&nonce)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, ErrTakenOver
+	}
 	if err != nil {
 		return 0, fmt.Errorf("writing the heartbeat on the source: %w", err)
 	}
@@ -251,6 +353,9 @@ func (i Identity) Statement() string {
 	case catalog.IdentityFull:
 		return "ALTER TABLE ONLY " + table + " REPLICA IDENTITY FULL"
 	case catalog.IdentityIndex:
+		if i.Index == "" { // which was gone already
+			return "ALTER TABLE ONLY " + table + " REPLICA IDENTITY DEFAULT"
+		}
 		return "ALTER TABLE ONLY " + table + " REPLICA IDENTITY USING INDEX " + pgx.Identifier{i.Index}.Sanitize()
 	default:
 		return "ALTER TABLE ONLY " + table + " REPLICA IDENTITY DEFAULT"
@@ -268,11 +373,22 @@ func (s Source) Exists(ctx context.Context) (exists bool, err error) {
 
 // Unpublish drops the publication and gives the tables their replica identities back, in that order.
 func (s Source) Unpublish(ctx context.Context) error {
-	if _, err := s.Conn.Exec(ctx, "DROP PUBLICATION IF EXISTS "+s.slot()); err != nil {
+	exists, err := s.recordsExist(ctx)
+	if err != nil {
+		return err
+	}
+	drop := s.execute
+	if !exists { // nobody can hold what is not there
+		drop = func(ctx context.Context, sql string) error {
+			_, err := s.Conn.Exec(ctx, sql)
+			return err
+		}
+	}
+	if err := drop(ctx, "DROP PUBLICATION IF EXISTS "+s.slot()); err != nil {
 		return fmt.Errorf("dropping publication %s: %w", Slot(s.ID), err)
 	}
-	if exists, err := s.recordsExist(ctx); err != nil || !exists {
-		return err
+	if !exists {
+		return nil
 	}
 	identities, err := s.Identities(ctx)
 	if err != nil {
@@ -283,6 +399,10 @@ func (s Source) Unpublish(ctx context.Context) error {
 			_, err := tx.Exec(ctx, i.Statement())
 			return err
 		})
+		if hasCode(err, "42704") { // undefined_object: the index was dropped or renamed since then
+			i.Index = ""
+			err = s.execute(ctx, i.Statement())
+		}
 		if err != nil {
 			return fmt.Errorf("restoring the replica identity of table %s.%s: %w", i.Schema, i.Table, err)
 		}
@@ -300,7 +420,11 @@ func (s Source) recordsExist(ctx context.Context) (exists bool, err error) {
 
 // DropSchema drops our schema with all that is in it.
 func (s Source) DropSchema(ctx context.Context) error {
-	err := s.withLock(ctx, func(tx pgx.Tx) error {
+	exists, err := s.Exists(ctx)
+	if err != nil || !exists {
+		return err
+	}
+	err = s.withLock(ctx, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, "DROP SCHEMA IF EXISTS "+s.schema()+" CASCADE")
 		return err
 	})

@@ -62,6 +62,9 @@ func (s Source) DropSlot(ctx context.Context, connect database.DialReplication) 
 	if err != nil || !exists {
 		return err
 	}
+	if err := s.stillOurs(ctx); err != nil {
+		return fmt.Errorf("dropping replication slot %s: %w", Slot(s.ID), err)
+	}
 	replication, err := connect(ctx)
 	if err != nil {
 		return fmt.Errorf("dropping replication slot %s: %w", Slot(s.ID), err)
@@ -116,6 +119,8 @@ type SlotState struct {
 	Behind int64         // bytes of WAL that the source keeps for the slot
 	Limit  int64         // bytes of WAL that the source keeps for a slot at most; 0: no limit
 	Now    pglogrepl.LSN // the source's insert position
+	// Confirmed is the position up to which the source was told that the target has everything: it sends nothing of before again.
+	Confirmed pglogrepl.LSN
 }
 
 // wal_status exists from 13 on, hence the detour over JSON, as does max_slot_wal_keep_size, in MB; -1 is no limit.
@@ -128,17 +133,21 @@ SELECT
         SELECT greatest(setting::bigint, 0) * 1024 * 1024
         FROM pg_catalog.pg_settings
         WHERE name = 'max_slot_wal_keep_size'), 0),
-    pg_catalog.pg_current_wal_insert_lsn()::text
+    pg_catalog.pg_current_wal_insert_lsn()::text,
+    coalesce(s.confirmed_flush_lsn, '0/0')::text
 FROM (SELECT 1) AS one
 LEFT JOIN pg_catalog.pg_replication_slots AS s ON s.slot_name = $1`
 
 // SlotState reads the state of the migration's slot.
 func (s Source) SlotState(ctx context.Context) (state SlotState, err error) {
-	var now string
-	if err := s.Conn.QueryRow(ctx, slotStateSQL, Slot(s.ID)).Scan(&state.Exists, &state.Lost, &state.Behind, &state.Limit, &now); err != nil {
+	var now, confirmed string
+	if err := s.Conn.QueryRow(ctx, slotStateSQL, Slot(s.ID)).Scan(&state.Exists, &state.Lost, &state.Behind, &state.Limit, &now, &confirmed); err != nil {
 		return SlotState{}, fmt.Errorf("reading the state of replication slot %s: %w", Slot(s.ID), err)
 	}
-	if state.Now, err = pglogrepl.ParseLSN(now); err != nil {
+	if state.Now, err = pglogrepl.ParseLSN(now); err == nil {
+		state.Confirmed, err = pglogrepl.ParseLSN(confirmed)
+	}
+	if err != nil {
 		return SlotState{}, fmt.Errorf("reading the state of replication slot %s: %w", Slot(s.ID), err)
 	}
 	return state, nil

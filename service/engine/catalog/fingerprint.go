@@ -40,23 +40,6 @@ func ReadFingerprint(ctx context.Context, q Querier) (Fingerprint, error) {
 	return fingerprint, nil
 }
 
-//go:embed stamp.sql
-var stampSQL string
-
-// ReadStamp gives a text that is another one after every change of the schema, and sometimes without one. It takes a small
-// part of the time that the fingerprint takes.
-func ReadStamp(ctx context.Context, q Querier) (string, error) {
-	rows, err := q.Query(ctx, stampSQL)
-	if err != nil {
-		return "", fmt.Errorf("reading the stamp of the schema: %w", err)
-	}
-	stamp, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
-	if err != nil {
-		return "", fmt.Errorf("reading the stamp of the schema: %w", err)
-	}
-	return stamp, nil
-}
-
 // Change is one difference between two fingerprints.
 type Change struct {
 	Object   string // "table public.orders"

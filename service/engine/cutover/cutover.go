@@ -88,10 +88,23 @@ func (c *Cutover) run(ctx context.Context) (err error) {
 		}
 		c.Job.Reached(s.Name)
 		c.Job.Progress.StepBegan(s.Name)
+		if s.From == Fenced && c.at < Fenced {
+			limited, cancel := context.WithTimeoutCause(ctx, c.fenceLimit(), errFencedTooLong)
+			defer cancel()
+			ctx = limited
+		}
 		c.pass(s.From)
 		if err := s.Do(c, ctx); err != nil {
-			if cause := context.Cause(ctx); errors.Is(cause, errNotArmed) {
+			switch cause := context.Cause(ctx); {
+			case errors.Is(cause, errNotArmed):
 				return cause
+			case errors.Is(cause, errFencedTooLong):
+				return &failure.Failure{
+					Code:    failure.Timeout,
+					Message: "Writers were kept off the source for longer than " + c.fenceLimit().String() + " at step \"" + s.Name + "\", and the finalization was given up; the source is writable again",
+					Hint:    "See what the target waits for at that time, for instance a backup of it, and try again, or ask the operator to raise the limit.",
+					Err:     err,
+				}
 			}
 			return err
 		}
@@ -100,6 +113,14 @@ func (c *Cutover) run(ctx context.Context) (err error) {
 		}
 	}
 	return nil
+}
+
+// errFencedTooLong ends the steps.
+var errFencedTooLong = errors.New("writers were kept off the source for too long")
+
+// fenceLimit is how long writers may be kept off the source.
+func (c *Cutover) fenceLimit() time.Duration {
+	return c.Job.Settings.FenceLimit + c.Job.Progress.ExpectedCutover()
 }
 
 // pass says that a boundary is passed, and looks after the clock of the fence.
@@ -133,7 +154,11 @@ func (c *Cutover) undo(ctx context.Context, cause error) {
 		defer database.Close(ctx, conn)
 		err = c.fence.Lift(ctx, conn)
 	}
-	if err != nil {
+	var blocked *fence.BlockedError
+	switch {
+	case errors.As(err, &blocked):
+		c.Job.Progress.Warn("The source is writable. Triggers that do nothing any more could not be taken away yet: " + blocked.Error())
+	case err != nil:
 		c.Job.Log.Error("making the source writable again", "error", err)
 		c.Job.Progress.Warn("The source could not be made writable again yet; it is tried again: " + failure.Brief(err))
 		_ = c.Following.Stop() // a new attempt begins with lifting the fence, and then stops the fence's clock

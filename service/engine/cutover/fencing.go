@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/catalog"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/fence"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/method"
 )
 
@@ -20,17 +21,18 @@ func (c *Cutover) raiseFence(ctx context.Context) error {
 	if err := c.fence.CreateRefusal(ctx, source); err != nil {
 		return err
 	}
-	names, err := catalog.Parents(ctx, source)
-	if err != nil {
+	var tables fence.Tables
+	if tables.Parents, err = catalog.Parents(ctx, source); err != nil {
 		return err
 	}
 	for _, t := range c.Job.Progress.Tables() {
-		names = append(names, t.Catalog.SQLName())
+		tables.Rows = append(tables.Rows, t.Catalog.SQLName())
 	}
-	if err := c.fence.Lock(ctx, source, names, c.Job.Settings.FenceWait); err != nil {
+	if err := c.fence.Lock(ctx, source, tables, c.Job.Settings.FenceWait); err != nil {
 		return err
 	}
-	return c.schema.Unchanged(ctx, c.Job, source)
+	c.schema, err = c.schema.Unchanged(ctx, c.Job, c.sides)
+	return err
 }
 
 // drain waits until everything that was written before the fence is on the target.

@@ -92,6 +92,9 @@ func (c *Cutover) outcome(ctx context.Context, commitErr error) error {
 			switch {
 			case err == nil && progress.Stage == ledger.StageOpened:
 				return nil
+			case err == nil && progress.Stage == ledger.StageNone, errors.Is(err, ledger.ErrTakenOver):
+				// Another worker has found the target opened, and has tidied up behind us; or it is about to find out.
+				return fmt.Errorf("%w: %w", errUnknownOutcome, ledger.ErrTakenOver)
 			case err == nil:
 				return fmt.Errorf("opening the target: %w", commitErr)
 			}

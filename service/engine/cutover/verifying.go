@@ -25,7 +25,11 @@ func (c *Cutover) verifyBefore(ctx context.Context) error {
 		case <-verifying.Done():
 		}
 	}()
-	err := c.Auditor.Verify(verifying, progress.Table.Changed)
+	signs, err := catalog.Signs(ctx, c.sides.Source.Conn)
+	if err != nil {
+		return err
+	}
+	err = c.Auditor.Verify(verifying, func(t progress.Table) bool { return t.Changed(signs[t.Catalog.OID]) })
 	var difference *trust.DifferenceError
 	switch {
 	case err == nil:
@@ -46,9 +50,13 @@ func (c *Cutover) verifyBefore(ctx context.Context) error {
 // were last found equal. The source is fenced and nothing is applied.
 func (c *Cutover) verify(ctx context.Context) error {
 	all := c.Job.Settings.VerifyAll || catalog.Major(c.sides.Source.Conn) < capture.TellsTruncates
+	signs, err := catalog.Signs(ctx, c.sides.Source.Conn)
+	if err != nil {
+		return err
+	}
 	var tables []progress.Table
 	for _, t := range c.Job.Progress.Tables() {
-		if all || t.Changed() {
+		if all || t.Changed(signs[t.Catalog.OID]) {
 			tables = append(tables, t)
 			continue
 		}
@@ -59,6 +67,7 @@ func (c *Cutover) verify(ctx context.Context) error {
 		Source: c.Source.Connect,
 		Target: c.Target.Connect,
 		At:     c.Following.Position(),
+		Signs:  signs,
 		Report: func(r verify.Result) { c.Job.Progress.Verified(verification(r, false)) },
 	}.Verify(ctx, c.Job, tables)
 }

@@ -63,9 +63,18 @@ func (e Endpoint) sessionParameters() map[string]string {
 		"idle_in_transaction_session_timeout": "0",
 		"default_transaction_read_only":       "off",
 		"default_transaction_isolation":       "read committed",
-		"synchronous_commit":                  "on",
+		"synchronous_commit":                  e.synchronousCommit(),
 		"client_min_messages":                 "warning",
 	}
+}
+
+// synchronousCommit makes our commits on the source wait for its own disk and not for standbys, which may be away. What the
+// target has is waited for wherever its operator wants it to be.
+func (e Endpoint) synchronousCommit() string {
+	if e.Side == Source {
+		return "local"
+	}
+	return "on"
 }
 
 func (e Endpoint) config() (*pgx.ConnConfig, error) {

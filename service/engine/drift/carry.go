@@ -22,25 +22,56 @@ type State struct {
 	stamp       string
 }
 
-// Unchanged makes sure that nothing at all of the schema has changed since then.
-func (then State) Unchanged(ctx context.Context, j *job.Job, source catalog.Querier) error {
-	stamp, err := catalog.ReadStamp(ctx, source)
+// Unchanged makes sure that nothing at all of the schema has changed since then, and gives the state of now. The stamp says
+// whether something may have; what, if it is not in the fingerprint, a dump says, compared with the one that the target has.
+func (then State) Unchanged(ctx context.Context, j *job.Job, s job.Sides) (now State, err error) {
+	stamp, err := catalog.ReadStamp(ctx, s.Source.Conn)
 	if err != nil || stamp == then.stamp {
-		return err
+		return then, err
 	}
-	now, err := catalog.ReadFingerprint(ctx, source)
+	earlier, err := schema.StoredDump(ctx, s.Target.Conn)
 	if err != nil {
-		return err
+		return then, err
 	}
-	changes := then.fingerprint.Changes(now)
-	if err := judge(j, changes); err != nil || len(changes) == 0 {
-		return err
+	now, later, err := dumpAgain(ctx, j, s, earlier)
+	if err != nil {
+		return then, err
 	}
-	return &failure.Failure{
+	changes := then.fingerprint.Changes(now.fingerprint)
+	if err := judge(j, changes); err != nil {
+		return then, err
+	}
+	what := list(changes)
+	if what == "" {
+		what = named(schema.Compare(earlier.Before, later.Before), schema.Compare(earlier.After, later.After))
+	}
+	if what == "" {
+		return now, nil
+	}
+	return then, &failure.Failure{
 		Code:    failure.SchemaChanged,
-		Message: "The schema of the source was changed during the finalization: " + list(changes),
+		Message: "The schema of the source was changed during the finalization: " + what,
 		Hint:    failure.FinalizeAgain,
 	}
+}
+
+// named names what is different between dumps.
+func named(differences ...schema.Difference) string {
+	var names []string
+	for _, d := range differences {
+		for _, kind := range []struct {
+			entries []schema.Entry
+			verb    string
+		}{{d.Added, "added"}, {d.Changed, "changed"}, {d.Removed, "removed"}} {
+			for _, e := range kind.entries {
+				names = append(names, e.String()+" was "+kind.verb)
+			}
+		}
+	}
+	if more := len(names) - namedChanges; more > 0 {
+		names = append(names[:namedChanges], fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(names, ", ")
 }
 
 // Carry brings over what was changed in the source's schema since it was copied, as far as rows do not mind it, and gives the
@@ -89,6 +120,11 @@ func Carry(ctx context.Context, j *job.Job, s job.Sides, empty bool) (now State,
 
 // dumpAgain dumps the schema of the source as it is now, without what the target had before the migration.
 func dumpAgain(ctx context.Context, j *job.Job, s job.Sides, earlier *schema.Dump) (now State, dump *schema.Dump, err error) {
+	// Before the snapshot, so that whatever is changed meanwhile is another stamp; and not in its transaction, which would hold the
+	// locks of all catalogs while pg_dump takes its own.
+	if now.stamp, err = catalog.ReadStamp(ctx, s.Source.Conn); err != nil {
+		return now, nil, err
+	}
 	conn, err := s.Source.Endpoint.Connect(ctx)
 	if err != nil {
 		return now, nil, err
@@ -99,9 +135,6 @@ func dumpAgain(ctx context.Context, j *job.Job, s job.Sides, earlier *schema.Dum
 	}
 	defer keeper.Close(ctx)
 	if now.fingerprint, err = catalog.ReadFingerprint(ctx, keeper.Conn()); err != nil {
-		return now, nil, err
-	}
-	if now.stamp, err = catalog.ReadStamp(ctx, keeper.Conn()); err != nil {
 		return now, nil, err
 	}
 	existing, err := build.Existing(ctx, s.Target.Conn)

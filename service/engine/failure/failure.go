@@ -30,6 +30,7 @@ const (
 	SlotLost           Code = "SLOT_LOST"
 	Undecodable        Code = "WAL_NOT_DECODABLE"
 	SourceReplaced     Code = "SOURCE_REPLACED"
+	TargetReplaced     Code = "TARGET_REPLACED"
 	SchemaCopy         Code = "SCHEMA_COPY"
 	SchemaChanged      Code = "SCHEMA_CHANGED"
 	Divergence         Code = "DIVERGENCE"

@@ -14,16 +14,25 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/capture"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
 )
 
 // Fence is one migration's fence on the source. It is not safe for concurrent use.
 type Fence struct {
-	Schema string // of our records on the source
+	Source capture.Source // whose token every change on the source holds; its session is not used
 	Dial   database.Dial
 	locker *pgx.Conn // in the transaction that holds the locks; nil without
-	held   []string  // the tables that are locked
+	held   Tables    // that are locked
 }
+
+// Tables are tables by their SQL names.
+type Tables struct {
+	Parents []string // partitioned tables, which hold no rows themselves, a parent before its children
+	Rows    []string // those that hold rows
+}
+
+func (t Tables) all() []string { return slices.Concat(t.Parents, t.Rows) }
 
 // BlockedError says that a session that we may not end keeps a table from being locked.
 type BlockedError struct {
@@ -83,13 +92,24 @@ WHERE a.pid IN (
       AND l.locktype = 'relation'
       AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
       AND l.relation = ANY ($1::text[]::pg_catalog.regclass[]::oid[])
-      AND l.mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))
+      AND l.mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))
   AND a.application_name NOT LIKE 'pgmig%'
 ORDER BY a.pid`
+
+	// They have no session that could be ended.
+	preparedBlockersSQL = `
+SELECT DISTINCT 'prepared transaction ' || x.gid
+FROM pg_catalog.pg_prepared_xacts AS x
+JOIN pg_catalog.pg_locks AS l ON l.pid IS NULL AND l.virtualtransaction = '-1/' || x.transaction::text
+WHERE x.database = pg_catalog.current_database()
+  AND l.locktype = 'relation'
+  AND l.relation = ANY ($1::text[]::pg_catalog.regclass[]::oid[])
+  AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')
+ORDER BY 1`
 )
 
 func (f *Fence) in(sql string) string {
-	return strings.ReplaceAll(sql, "{schema}", pgx.Identifier{f.Schema}.Sanitize())
+	return strings.ReplaceAll(sql, "{schema}", pgx.Identifier{capture.Schema(f.Source.ID)}.Sanitize())
 }
 
 // ReadOnly makes the database read-only by default and ends the sessions that it may end. The old setting is recorded first.
@@ -101,6 +121,9 @@ func (f *Fence) ReadOnly(ctx context.Context, conn *pgx.Conn) (warning string, e
 	}
 	if owns {
 		err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+			if err := f.Source.Hold(ctx, tx); err != nil {
+				return err
+			}
 			if _, err := tx.Exec(ctx, f.in(recordReadOnlySQL)); err != nil {
 				return err
 			}
@@ -140,10 +163,10 @@ const (
 	tablesPerStatement = 500
 )
 
-// Lock locks the tables, given by their SQL names, against writes. The parents of partitions come first and are locked too:
-// a writer locks in that order, and Arm's statement triggers fire for the table that a statement names. Sessions in the way
-// are ended if we may. It tries until limit is over: *BlockedError.
-func (f *Fence) Lock(ctx context.Context, conn *pgx.Conn, tables []string, limit time.Duration) error {
+// Lock locks the tables against writes. The parents of partitions come first and are locked too: a writer locks in that order, and
+// Arm's statement triggers fire for the table that a statement names. The mode is the one that Arm needs, so that it never waits.
+// Sessions in the way are ended if we may. It tries until limit is over: *BlockedError.
+func (f *Fence) Lock(ctx context.Context, conn *pgx.Conn, tables Tables, limit time.Duration) error {
 	deadline := time.Now().Add(limit)
 	var err error
 	if f.locker, err = f.Dial(ctx); err != nil {
@@ -152,17 +175,20 @@ func (f *Fence) Lock(ctx context.Context, conn *pgx.Conn, tables []string, limit
 	if _, err := f.locker.Exec(ctx, "BEGIN; SET LOCAL lock_timeout = '"+lockTimeout+"'", pgx.QueryExecModeSimpleProtocol); err != nil {
 		return fmt.Errorf("locking the tables of the source: %w", err)
 	}
-	for batch := range slices.Chunk(tables, tablesPerStatement) {
+	if err := f.Source.Hold(ctx, f.locker); err != nil {
+		return fmt.Errorf("locking the tables of the source: %w", err)
+	}
+	for batch := range slices.Chunk(tables.all(), tablesPerStatement) {
 		if err := f.lockBatch(ctx, conn, batch, deadline); err != nil {
 			return err
 		}
-		f.held = append(f.held, batch...)
 	}
+	f.held = tables
 	return nil
 }
 
 func (f *Fence) lockBatch(ctx context.Context, conn *pgx.Conn, batch []string, deadline time.Time) error {
-	lock := "LOCK TABLE ONLY " + strings.Join(batch, ", ONLY ") + " IN SHARE MODE"
+	lock := "LOCK TABLE ONLY " + strings.Join(batch, ", ONLY ") + " IN SHARE ROW EXCLUSIVE MODE"
 	for {
 		_, err := f.locker.Exec(ctx, "SAVEPOINT batch; "+lock+"; RELEASE SAVEPOINT batch", pgx.QueryExecModeSimpleProtocol)
 		if err == nil {
@@ -181,7 +207,11 @@ func (f *Fence) lockBatch(ctx context.Context, conn *pgx.Conn, batch []string, d
 			return blockersErr
 		}
 		if time.Now().After(deadline) {
-			return &BlockedError{Sessions: blockers, Err: err}
+			prepared, preparedErr := names(ctx, conn, preparedBlockersSQL, batch)
+			if preparedErr != nil {
+				return preparedErr
+			}
+			return &BlockedError{Sessions: append(blockers, prepared...), Err: err}
 		}
 	}
 }
@@ -222,7 +252,7 @@ func endSessions(ctx context.Context, conn *pgx.Conn, query string, args ...any)
 }
 
 const (
-	// The trigger stays until the migration is deleted; 25006 is read_only_sql_transaction.
+	// 25006 is read_only_sql_transaction.
 	refuseSQL = `
 CREATE OR REPLACE FUNCTION {schema}.refuse() RETURNS trigger
 LANGUAGE plpgsql
@@ -234,33 +264,87 @@ BEGIN
 END
 $refuse$`
 
+	// The same function, when it lets writes through: it takes its triggers' effect away at once and without a lock, which their
+	// removal has to wait for.
+	allowSQL = `
+CREATE OR REPLACE FUNCTION {schema}.refuse() RETURNS trigger
+LANGUAGE plpgsql
+AS $allow$
+BEGIN
+    IF TG_LEVEL = 'STATEMENT' THEN
+        RETURN NULL;
+    ELSIF TG_OP = 'DELETE' THEN
+        RETURN OLD;
+    END IF;
+    RETURN NEW;
+END
+$allow$`
+
+	statementTrigger = "_pgmig_refuse"
+	rowTrigger       = "_pgmig_refuse_row"
+
 	triggerSQL = `
 CREATE TRIGGER _pgmig_refuse
     BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table}
     FOR EACH STATEMENT EXECUTE PROCEDURE {schema}.refuse();
 ALTER TABLE {table} ENABLE ALWAYS TRIGGER _pgmig_refuse;
 `
+
+	// What a subscription applies fires no triggers of statements but for TRUNCATE.
+	rowTriggerSQL = `
+CREATE TRIGGER _pgmig_refuse_row
+    BEFORE INSERT OR UPDATE OR DELETE ON {table}
+    FOR EACH ROW EXECUTE PROCEDURE {schema}.refuse();
+ALTER TABLE {table} ENABLE ALWAYS TRIGGER _pgmig_refuse_row;
+`
 )
 
-// CreateRefusal makes the function that Harden's triggers call.
+// CreateRefusal makes the function that Arm's triggers call. It refuses nothing before Harden.
 func (f *Fence) CreateRefusal(ctx context.Context, conn *pgx.Conn) error {
-	if _, err := conn.Exec(ctx, f.in(refuseSQL)); err != nil {
+	if err := f.allow(ctx, conn); err != nil {
 		return fmt.Errorf("creating the function that refuses writes on the source: %w", err)
 	}
 	return nil
 }
 
+func (f *Fence) allow(ctx context.Context, conn *pgx.Conn) error {
+	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if err := f.Source.Hold(ctx, tx); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, f.in(allowSQL))
+		return err
+	})
+}
+
 // Arm puts triggers that refuse every write on all locked tables. Nobody sees them before Harden. It may run while other
 // sessions work.
 func (f *Fence) Arm(ctx context.Context) error {
-	for batch := range slices.Chunk(f.held, tablesPerStatement) {
-		var sql strings.Builder
-		for _, t := range batch {
-			sql.WriteString(strings.ReplaceAll(f.in(triggerSQL), "{table}", t))
+	armed, err := f.armed(ctx, f.locker)
+	if err != nil {
+		return err
+	}
+	for _, kind := range []struct {
+		tables       []string
+		trigger, sql string
+	}{
+		{f.held.all(), statementTrigger, triggerSQL},
+		{f.held.Rows, rowTrigger, rowTriggerSQL},
+	} {
+		for batch := range slices.Chunk(kind.tables, tablesPerStatement) {
+			var sql strings.Builder
+			for _, t := range batch {
+				if !armed[armedTable{t, kind.trigger}] { // one that could not be taken away in time
+					sql.WriteString(strings.ReplaceAll(f.in(kind.sql), "{table}", t))
+				}
+			}
+			if _, err := f.locker.Exec(ctx, sql.String(), pgx.QueryExecModeSimpleProtocol); err != nil {
+				return fmt.Errorf("creating the triggers that refuse writes on the source: %w", err)
+			}
 		}
-		if _, err := f.locker.Exec(ctx, sql.String(), pgx.QueryExecModeSimpleProtocol); err != nil {
-			return fmt.Errorf("creating the triggers that refuse writes on the source: %w", err)
-		}
+	}
+	if _, err := f.locker.Exec(ctx, f.in(refuseSQL)); err != nil {
+		return fmt.Errorf("making the triggers on the source refuse writes: %w", err)
 	}
 	return nil
 }
@@ -279,7 +363,7 @@ func (f *Fence) Release(ctx context.Context) {
 	if f.locker != nil {
 		_ = f.locker.Close(context.WithoutCancel(ctx))
 	}
-	f.locker, f.held = nil, nil
+	f.locker, f.held = nil, Tables{}
 }
 
 const (
@@ -293,64 +377,187 @@ DELETE FROM {schema}.settings
 WHERE name = 'default_transaction_read_only'`
 )
 
-// Lift makes the source writable again: it drops the triggers and gives the database its old setting back. It is idempotent,
-// and does nothing when our schema is not there.
+// Lift makes the source writable again, at once, and then takes the triggers away. It is idempotent, and does nothing when our
+// schema is not there. Errors: capture.ErrTakenOver; *BlockedError when the source is writable, but somebody reads a table for so
+// long that its trigger, which does nothing any more, could not be taken away.
 func (f *Fence) Lift(ctx context.Context, conn *pgx.Conn) error {
 	records, err := f.records(ctx, conn)
 	if err != nil || !records {
 		return err
 	}
-	if err := f.disarm(ctx, conn); err != nil {
-		return fmt.Errorf("dropping the triggers that refuse writes on the source: %w", err)
+	exists, err := f.refusalExists(ctx, conn)
+	if err != nil {
+		return err
 	}
-	return f.restoreSetting(ctx, conn)
+	if exists {
+		if err := f.allow(ctx, conn); err != nil {
+			return fmt.Errorf("making the tables of the source writable again: %w", err)
+		}
+	}
+	if err := f.restoreSetting(ctx, conn); err != nil || !exists {
+		return err
+	}
+	return f.disarm(ctx, conn)
 }
 
 const (
 	armedSQL = `
-SELECT n.nspname, c.relname
+SELECT n.nspname, c.relname, t.tgname
 FROM pg_catalog.pg_trigger AS t
 JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE t.tgname = '_pgmig_refuse' AND t.tgfoid = pg_catalog.to_regprocedure($1)
+WHERE t.tgname IN ('_pgmig_refuse', '_pgmig_refuse_row') AND t.tgfoid = pg_catalog.to_regprocedure($1)
 ORDER BY c.oid`
 
-	// One table at a time: all of them at once would lock each other's readers out, and fill the lock table. The function
-	// goes last, with a commit that is waited for.
+	// One table at a time: all of them at once would lock each other's readers out, and fill the lock table. A reader that is
+	// there is waited for a moment only: all later ones wait behind us. The function goes last, with a commit that is waited for.
 	disarmTableSQL = `
 BEGIN;
 SET LOCAL synchronous_commit = off;
+SET LOCAL lock_timeout = '{timeout}';
+{hold};
 DROP TRIGGER IF EXISTS _pgmig_refuse ON {table};
+DROP TRIGGER IF EXISTS _pgmig_refuse_row ON {table};
 COMMIT;
 `
+
+	disarmTimeout = "200ms"
+	disarmPause   = time.Second
+	// disarmTries is how often in a row a table may be in use.
+	disarmTries = 20
 )
 
-// disarm drops the triggers and their function.
-func (f *Fence) disarm(ctx context.Context, conn *pgx.Conn) error {
+// armedTable is a table with one of our triggers.
+type armedTable struct{ table, trigger string }
+
+// armed gives the tables that have our triggers.
+func (f *Fence) armed(ctx context.Context, conn *pgx.Conn) (map[armedTable]bool, error) {
 	rows, err := conn.Query(ctx, armedSQL, f.in("{schema}.refuse()"))
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("looking for the triggers that refuse writes on the source: %w", err)
 	}
-	tables, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (string, error) {
-		var schema, name string
-		err := row.Scan(&schema, &name)
-		return pgx.Identifier{schema, name}.Sanitize(), err
-	})
-	if err != nil {
-		return err
+	armed := map[armedTable]bool{}
+	var schema, name, trigger string
+	if _, err := pgx.ForEachRow(rows, []any{&schema, &name, &trigger}, func() error {
+		armed[armedTable{pgx.Identifier{schema, name}.Sanitize(), trigger}] = true
+		return nil
+	}); err != nil {
+		return nil, fmt.Errorf("looking for the triggers that refuse writes on the source: %w", err)
 	}
-	for batch := range slices.Chunk(tables, tablesPerStatement) {
-		var sql strings.Builder
-		for _, t := range batch {
-			sql.WriteString(strings.ReplaceAll(disarmTableSQL, "{table}", t))
-		}
-		if _, err := conn.Exec(ctx, sql.String(), pgx.QueryExecModeSimpleProtocol); err != nil {
-			_, _ = conn.Exec(ctx, "ROLLBACK") // else the session stays in the failed transaction
+	return armed, nil
+}
+
+// disarm drops the triggers and their function, which does nothing any more.
+func (f *Fence) disarm(ctx context.Context, conn *pgx.Conn) error {
+	fill := strings.NewReplacer("{timeout}", disarmTimeout, "{hold}", f.Source.HoldSQL())
+	left := -1
+	for try := 1; ; try++ {
+		armed, err := f.armed(ctx, conn)
+		if err != nil {
 			return err
 		}
+		var tables []string
+		for t := range armed {
+			tables = append(tables, t.table)
+		}
+		slices.Sort(tables)
+		tables = slices.Compact(tables)
+		if len(tables) == 0 {
+			break
+		}
+		if left < 0 || len(tables) < left {
+			left, try = len(tables), 1
+		}
+		err = disarmTables(ctx, conn, fill.Replace(disarmTableSQL), tables)
+		var pg *pgconn.PgError
+		switch {
+		case err == nil:
+			continue
+		case !errors.As(err, &pg) || (pg.Code != "55P03" && pg.Code != "40P01"): // lock_not_available, deadlock_detected
+			return fmt.Errorf("dropping the triggers that refused writes on the source: %w", f.Source.Held(err))
+		case try == disarmTries:
+			sessions, namesErr := names(ctx, conn, readersSQL, tables)
+			if namesErr != nil {
+				return namesErr
+			}
+			return &BlockedError{Sessions: sessions, Err: err}
+		}
+		select {
+		case <-time.After(disarmPause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	_, err = conn.Exec(ctx, f.in("DROP FUNCTION IF EXISTS {schema}.refuse() CASCADE"))
-	return err
+	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if err := f.Source.Hold(ctx, tx); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, f.in("DROP FUNCTION IF EXISTS {schema}.refuse()")) // and no trigger with it
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("dropping the function that refused writes on the source: %w", err)
+	}
+	return nil
+}
+
+// disarmTables goes through all tables, also when some of them are in use; the error is that of the last one.
+func disarmTables(ctx context.Context, conn *pgx.Conn, statements string, tables []string) (last error) {
+	for batch := range slices.Chunk(tables, tablesPerStatement) {
+		for len(batch) > 0 {
+			var sql strings.Builder
+			for _, t := range batch {
+				sql.WriteString(strings.ReplaceAll(statements, "{table}", t))
+			}
+			results := conn.PgConn().Exec(ctx, sql.String())
+			done := 0
+			for results.NextResult() {
+				if tag, _ := results.ResultReader().Close(); tag.String() == "COMMIT" {
+					done++
+				}
+			}
+			err := results.Close()
+			if err == nil {
+				break
+			}
+			_, _ = conn.Exec(ctx, "ROLLBACK") // else the session stays in the failed transaction
+			if conn.IsClosed() {
+				return err
+			}
+			last = err
+			var pg *pgconn.PgError
+			if !errors.As(err, &pg) || pg.Code != "55P03" {
+				return err
+			}
+			batch = batch[min(done+1, len(batch)):] // the next one may be free
+		}
+	}
+	return last
+}
+
+// readersSQL names the sessions that hold any lock on tables.
+const readersSQL = `
+SELECT DISTINCT 'process ' || a.pid || ' (application "' || coalesce(a.application_name, '') || '", user ' || coalesce(a.usename, '?') || ')'
+FROM pg_catalog.pg_locks AS l
+JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
+WHERE l.granted
+  AND l.locktype = 'relation'
+  AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+  AND l.relation = ANY ($1::text[]::pg_catalog.regclass[]::oid[])
+  AND a.pid <> pg_catalog.pg_backend_pid()
+ORDER BY 1`
+
+// names gives what a query for one text gives.
+func names(ctx context.Context, conn *pgx.Conn, query string, args ...any) ([]string, error) {
+	rows, err := conn.Query(ctx, query, args...)
+	if err != nil {
+		return nil, fmt.Errorf("looking for the sessions that use the source: %w", err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("looking for the sessions that use the source: %w", err)
+	}
+	return found, nil
 }
 
 // Settle leaves of a fence that Harden has made last its triggers alone, and gives the database its old setting back:
@@ -371,9 +578,20 @@ func (f *Fence) records(ctx context.Context, conn *pgx.Conn) (found bool, err er
 	return found, nil
 }
 
+// refusalExists tells whether the function is there that triggers call.
+func (f *Fence) refusalExists(ctx context.Context, conn *pgx.Conn) (found bool, err error) {
+	if err := conn.QueryRow(ctx, "SELECT pg_catalog.to_regprocedure($1) IS NOT NULL", f.in("{schema}.refuse()")).Scan(&found); err != nil {
+		return false, fmt.Errorf("looking for the fence on the source: %w", err)
+	}
+	return found, nil
+}
+
 // restoreSetting gives the database the setting back that ReadOnly recorded.
 func (f *Fence) restoreSetting(ctx context.Context, conn *pgx.Conn) error {
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if err := f.Source.Hold(ctx, tx); err != nil {
+			return err
+		}
 		var old *string
 		switch err := tx.QueryRow(ctx, f.in(oldReadOnlySQL)).Scan(&old); {
 		case errors.Is(err, pgx.ErrNoRows):

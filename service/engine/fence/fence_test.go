@@ -37,7 +37,7 @@ func newSource(t *testing.T, major int, sql string) *source {
 func openSource(t *testing.T, cluster *postgres.Cluster, login postgres.Login, sql string) *source {
 	t.Helper()
 	s := &source{Login: login, cluster: cluster, conn: connect(t, login.URL(), "pgmig test")}
-	s.Fence = fence.Fence{Schema: capture.Schema("test"), Dial: func(ctx context.Context) (*pgx.Conn, error) {
+	s.Fence = fence.Fence{Source: capture.Source{ID: "test"}, Dial: func(ctx context.Context) (*pgx.Conn, error) {
 		return dial(ctx, login.URL(), "pgmig test")
 	}}
 	t.Cleanup(func() { s.Release(context.Background()) })
@@ -106,10 +106,10 @@ func query(t *testing.T, conn *pgx.Conn, sql string, args ...any) string {
 }
 
 // names gives what is to be locked, in the order of the engine.
-func (s *source) names(t *testing.T) []string {
+func (s *source) names(t *testing.T) (locked fence.Tables) {
 	t.Helper()
-	names, err := catalog.Parents(t.Context(), s.conn)
-	if err != nil {
+	var err error
+	if locked.Parents, err = catalog.Parents(t.Context(), s.conn); err != nil {
 		t.Fatal(err)
 	}
 	tables, err := catalog.Tables(t.Context(), s.conn)
@@ -117,9 +117,9 @@ func (s *source) names(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	for _, table := range tables {
-		names = append(names, table.SQLName())
+		locked.Rows = append(locked.Rows, table.SQLName())
 	}
-	return names
+	return locked
 }
 
 // raise locks everything.

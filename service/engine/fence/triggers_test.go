@@ -7,6 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/fence"
 )
 
 const (
@@ -114,7 +116,7 @@ func TestLiftLeavesTheTriggersOfOthers(t *testing.T) {
 	if err := s.CreateRefusal(t.Context(), s.conn); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Lock(t.Context(), s.conn, []string{"public.ours"}, 0); err != nil {
+	if err := s.Lock(t.Context(), s.conn, fence.Tables{Rows: []string{"public.ours"}}, 0); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Arm(t.Context()); err != nil {

@@ -57,7 +57,7 @@ func (j *Job) Endpoints(ctx context.Context) (source, target database.Endpoint, 
 	if err != nil {
 		return database.Endpoint{}, database.Endpoint{}, fmt.Errorf("reading the credentials of the databases: %w", err)
 	}
-	application := "pgmig_" + j.ID
+	application := database.Application(j.ID, j.Epoch)
 	return database.Endpoint{Database: s, Side: database.Source, Application: application, NoRoom: &j.noRoom},
 		database.Endpoint{Database: t, Side: database.Target, Application: application, NoRoom: &j.noRoom}, nil
 }
@@ -71,11 +71,13 @@ func (j *Job) Full() database.Side {
 }
 
 // Capture is the migration's part of the source, by a session with it.
-func (j *Job) Capture(source *pgx.Conn) capture.Source { return capture.Source{ID: j.ID, Conn: source} }
+func (j *Job) Capture(source *pgx.Conn) capture.Source {
+	return capture.Source{ID: j.ID, Epoch: j.Epoch, Conn: source}
+}
 
 // Fence is the migration's fence on the source.
 func (j *Job) Fence(source database.Endpoint) *fence.Fence {
-	return &fence.Fence{Schema: capture.Schema(j.ID), Dial: source.Connect}
+	return &fence.Fence{Source: j.Capture(nil), Dial: source.Connect}
 }
 
 // Side is one of the two databases: how it is reached, and a session with it. The session is for one goroutine at a time.

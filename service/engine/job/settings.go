@@ -28,8 +28,12 @@ type Settings struct {
 	// VerifyAll makes a finalization verify all tables under the fence, also those that were found equal before and have not
 	// changed since.
 	VerifyAll bool
-	// FinalizationLimit is how long a finalization may keep writers off the source; the offline method adds what its copy needs.
+	// FinalizationLimit is how long a finalization may take, waiting and the verification before the fence included; the offline
+	// method adds what its copy needs.
 	FinalizationLimit time.Duration
+	// FenceLimit is how long writers may be kept off the source, before it is given back; the offline method adds what its copy
+	// needs.
+	FenceLimit time.Duration
 	// RefuseOffline makes the preflight check stop the migration of a source that cannot replicate.
 	RefuseOffline bool
 }
@@ -43,10 +47,11 @@ func Defaults() Settings {
 		PartBytes:         512 << 20,
 		IndexWorkers:      2,
 		Beat:              time.Second,
-		GiveUpAfter:       10 * time.Minute,
+		GiveUpAfter:       24 * time.Hour,
 		SlotWait:          10 * time.Minute,
 		FenceWait:         time.Minute,
 		VerifyWait:        30 * time.Second,
 		FinalizationLimit: 2 * time.Hour,
+		FenceLimit:        15 * time.Minute,
 	}
 }

@@ -50,7 +50,7 @@ const (
 )
 
 // ErrTakenOver says that a worker with a higher epoch works on this migration now.
-var ErrTakenOver = errors.New("another worker has taken over this migration")
+var ErrTakenOver = capture.ErrTakenOver
 
 // ErrForeign says that the target's ledger belongs to another migration.
 var ErrForeign = errors.New("the target holds the ledger of another migration")
@@ -78,6 +78,7 @@ type Progress struct {
 	Commit  pglogrepl.LSN // commit LSN of the last transaction that is applied
 	Seen    pglogrepl.LSN // Commit, or the position of a later snapshot that a table was copied from
 	Beat    int64         // number of the newest heartbeat that is applied
+	Flushed pglogrepl.LSN // the source may have been told that everything before it is here; 0: nothing is known
 	History capture.History
 	DropSQL string // removes what the schema copy created
 }
@@ -86,7 +87,15 @@ type Progress struct {
 var createSQL string
 
 const (
-	existsSQL = `SELECT pg_catalog.to_regclass('_pgmig.progress') IS NOT NULL`
+	existsSQL = `
+SELECT
+    pg_catalog.to_regclass('_pgmig.progress') IS NOT NULL,
+    EXISTS (
+        SELECT FROM pg_catalog.pg_attribute
+        WHERE attrelid = pg_catalog.to_regclass('_pgmig.progress') AND attname = 'flushed_lsn')`
+
+	// An earlier version of the service made the ledger.
+	upgradeSQL = `ALTER TABLE _pgmig.progress ADD COLUMN IF NOT EXISTS flushed_lsn pg_lsn`
 
 	takeOverSQL = `
 UPDATE _pgmig.progress
@@ -94,7 +103,7 @@ SET epoch = $2
 WHERE migration = $1 AND epoch <= $2
 RETURNING stage, method, method_reason, commit_lsn::text,
     greatest(commit_lsn, (SELECT copy_lsn FROM _pgmig.tables ORDER BY copy_lsn DESC NULLS LAST LIMIT 1))::text,
-    beat, source_system, source_timeline, drop_statements`
+    beat, coalesce(flushed_lsn, '0/0')::text, source_system, source_timeline, drop_statements`
 
 	ownerSQL = `SELECT migration FROM _pgmig.progress`
 )
@@ -102,19 +111,24 @@ RETURNING stage, method, method_reason, commit_lsn::text,
 // TakeOver raises the ledger's epoch to this worker's, so that no earlier worker can change the target any more, and gives
 // the progress. StageNone means that there is no ledger yet. Errors: ErrTakenOver, ErrForeign.
 func (l Ledger) TakeOver(ctx context.Context, db DB) (Progress, error) {
-	var exists bool
-	if err := db.QueryRow(ctx, existsSQL).Scan(&exists); err != nil {
+	var exists, current bool
+	if err := db.QueryRow(ctx, existsSQL).Scan(&exists, &current); err != nil {
 		return Progress{}, fmt.Errorf("looking for the ledger on the target: %w", err)
 	}
 	if !exists {
 		return Progress{}, nil
 	}
+	if !current {
+		if _, err := db.Exec(ctx, upgradeSQL); err != nil {
+			return Progress{}, fmt.Errorf("bringing the ledger on the target up to date: %w", err)
+		}
+	}
 	var (
-		p            Progress
-		commit, seen string
+		p                     Progress
+		commit, seen, flushed string
 	)
 	err := db.QueryRow(ctx, takeOverSQL, l.Migration, l.Epoch).
-		Scan(&p.Stage, &p.Method, &p.Reason, &commit, &seen, &p.Beat, &p.History.System, &p.History.Timeline, &p.DropSQL)
+		Scan(&p.Stage, &p.Method, &p.Reason, &commit, &seen, &p.Beat, &flushed, &p.History.System, &p.History.Timeline, &p.DropSQL)
 	if errors.Is(err, pgx.ErrNoRows) {
 		var owner string
 		if err := db.QueryRow(ctx, ownerSQL).Scan(&owner); err == nil && owner != l.Migration {
@@ -128,6 +142,9 @@ func (l Ledger) TakeOver(ctx context.Context, db DB) (Progress, error) {
 	if p.Commit, err = pglogrepl.ParseLSN(commit); err == nil {
 		p.Seen, err = pglogrepl.ParseLSN(seen)
 	}
+	if err == nil {
+		p.Flushed, err = pglogrepl.ParseLSN(flushed)
+	}
 	if err != nil {
 		return Progress{}, fmt.Errorf("reading the ledger on the target: %w", err)
 	}
@@ -139,6 +156,7 @@ type Start struct {
 	Method      Method
 	Reason      string          // of the method
 	History     capture.History // of the source, unknown with the offline method
+	Position    pglogrepl.LSN   // at which the changes begin; 0 with the offline method
 	DropSQL     string          // removes what the schema copy creates
 	Tables      []catalog.Table
 	Fingerprint catalog.Fingerprint // of the source when its schema was copied
@@ -150,10 +168,10 @@ func (l Ledger) Create(ctx context.Context, tx pgx.Tx, start Start) error {
 		return fmt.Errorf("creating the ledger on the target: %w", err)
 	}
 	const insert = `
-INSERT INTO _pgmig.progress (migration, epoch, stage, method, method_reason, source_system, source_timeline, drop_statements)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`
+INSERT INTO _pgmig.progress (migration, epoch, stage, method, method_reason, source_system, source_timeline, drop_statements, flushed_lsn)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::text::pg_lsn)`
 	if _, err := tx.Exec(ctx, insert, l.Migration, l.Epoch, string(StageSchema), string(start.Method), start.Reason,
-		start.History.System, start.History.Timeline, start.DropSQL); err != nil {
+		start.History.System, start.History.Timeline, start.DropSQL, start.Position.String()); err != nil {
 		return fmt.Errorf("creating the ledger on the target: %w", err)
 	}
 	_, err := tx.CopyFrom(ctx, pgx.Identifier{Schema, "tables"}, []string{"relation", "schema_name", "table_name", "deferred"},
@@ -311,10 +329,16 @@ func (l Ledger) SetStage(ctx context.Context, tx DB, from, to Stage) error {
 	return &StageError{From: from, To: to}
 }
 
-// Drop removes the ledger.
-func (l Ledger) Drop(ctx context.Context, db DB) error {
-	if _, err := db.Exec(ctx, `DROP SCHEMA IF EXISTS _pgmig CASCADE`); err != nil {
-		return fmt.Errorf("dropping the ledger on the target: %w", err)
-	}
-	return nil
+// Drop removes the ledger, if it is there. Errors: ErrTakenOver, ErrForeign; then nothing is dropped.
+func (l Ledger) Drop(ctx context.Context, conn *pgx.Conn) error {
+	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		progress, err := l.TakeOver(ctx, tx)
+		if err != nil || progress.Stage == StageNone {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `DROP SCHEMA _pgmig CASCADE`); err != nil {
+			return fmt.Errorf("dropping the ledger on the target: %w", err)
+		}
+		return nil
+	})
 }

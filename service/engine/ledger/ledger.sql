@@ -12,6 +12,7 @@ CREATE TABLE _pgmig.progress (
     committed_at timestamptz,
     source_system text NOT NULL,
     source_timeline int NOT NULL,
+    flushed_lsn pg_lsn, -- the source is never told of more than this
     beat bigint NOT NULL DEFAULT 0, -- number of the newest heartbeat that is applied
     drop_statements text NOT NULL
 ) WITH (fillfactor = 10);

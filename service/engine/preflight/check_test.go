@@ -190,6 +190,7 @@ func TestFindings(t *testing.T) {
 		{id: "S32", sourceAdmin: `CREATE FUNCTION nothing() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION nothing()`, text: "Event triggers are not migrated (1 event trigger found)", severity: w},
 		{id: "S33", sourceAdmin: `CREATE SUBSCRIPTION s CONNECTION 'dbname=nowhere' PUBLICATION p WITH (connect = false, slot_name = NONE)`, cleanup: `DROP SUBSCRIPTION s`, text: "Subscriptions are not migrated (1 subscription found)", severity: w},
 		{id: "S34", source: `CREATE PUBLICATION p`, text: "Publications are not migrated (1 publication found)", severity: w},
+		{id: "S89", sourceAdmin: `CREATE PUBLICATION everything FOR ALL TABLES`, text: "A publication FOR ALL TABLES publishes the tables that the migration needs on the source, at which its subscribers stop (1 publication found)", severity: c, names: []string{"everything"}},
 		{id: "S35", sourceAdmin: `CREATE FOREIGN DATA WRAPPER f; CREATE SERVER s FOREIGN DATA WRAPPER f; CREATE FOREIGN TABLE public.ft (id int) SERVER s`, text: "Foreign tables need their user mappings on the target (1 foreign table found)", severity: w},
 		{id: "S36", sourceAdmin: `CREATE FOREIGN DATA WRAPPER f; CREATE SERVER s FOREIGN DATA WRAPPER f; CREATE TABLE public.p (id int) PARTITION BY LIST (id); CREATE FOREIGN TABLE public.p1 PARTITION OF public.p FOR VALUES IN (1) SERVER s`, text: "Partitions that are foreign tables cannot be replicated (1 partition found)", severity: c},
 		{id: "S37", sourceAdmin: `CREATE FUNCTION public.length_of(text) RETURNS int LANGUAGE internal AS 'textlen'`, text: "Functions in language C cannot be created on the target (1 function found)", severity: c, names: []string{"public.length_of(text)"}},
@@ -474,6 +475,9 @@ func TestSettingsOfTheServer(t *testing.T) {
 	}{
 		"wal_level": {map[string]string{"wal_level": "replica"}, []trigger{
 			{id: "S05", text: "Parameter wal_level is 'replica' (must be 'logical')", severity: preflight.Critical},
+		}},
+		"synchronous": {map[string]string{"synchronous_standby_names": "ANY 1 (*)", "synchronous_commit": "local"}, []trigger{
+			{id: "S90", text: `Commits on the source wait for any standby (synchronous_standby_names is "ANY 1 (*)"), and would wait for the migration, too`, severity: preflight.Critical},
 		}},
 		"limits": {map[string]string{
 			"max_replication_slots": "1", "max_wal_senders": "1", "max_slot_wal_keep_size": "4GB", "idle_replication_slot_timeout": "3600s",

@@ -27,14 +27,16 @@ type Table struct {
 
 	Verification Verification
 	// Of the newest verification that found both sides equal: the position up to which they showed the source's transactions,
-	// and what they held.
+	// what they held, and what the source's table showed of changes before.
 	EqualAt pglogrepl.LSN
 	Content verify.Content
+	Sign    catalog.Sign
 }
 
-// Changed says whether the table was changed since it was found equal, or never was.
-func (t Table) Changed() bool {
-	return t.Verification != Verified || t.Deferred || pglogrepl.LSN(t.Changes.Changed.Load()) >= t.EqualAt
+// Changed says whether the table may have been changed since it was found equal, or never was: the stream brought changes, or the
+// source's table shows others signs now. What the stream does not say must not be taken for unchanged: it may have lost the table.
+func (t Table) Changed(now catalog.Sign) bool {
+	return t.Verification != Verified || t.Deferred || pglogrepl.LSN(t.Changes.Changed.Load()) >= t.EqualAt || t.Sign != now
 }
 
 func (t Table) report(method ledger.Method) TableProgress {

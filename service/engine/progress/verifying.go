@@ -3,6 +3,7 @@ package progress
 import (
 	"github.com/jackc/pglogrepl"
 
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/catalog"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/verify"
 )
 
@@ -21,8 +22,8 @@ func (b *Board) VerificationBegan(oids []uint32) (before map[uint32]Verification
 }
 
 // FoundEqual says that both sides showed the same content when they stood at that position.
-func (b *Board) FoundEqual(oid uint32, at pglogrepl.LSN, content verify.Content) {
-	b.change(oid, func(t *Table) { t.Verification, t.EqualAt, t.Content = Verified, at, content })
+func (b *Board) FoundEqual(oid uint32, at pglogrepl.LSN, content verify.Content, sign catalog.Sign) {
+	b.change(oid, func(t *Table) { t.Verification, t.EqualAt, t.Content, t.Sign = Verified, at, content, sign })
 }
 
 // FoundDifferent says that a table is not what it is on the source.

@@ -124,6 +124,8 @@ type Apply struct {
 	gate         gate
 
 	flushed atomic.Uint64
+	// confirm is what the source is told: never more than the ledger holds, so that a target that has lost something is found out.
+	confirm atomic.Uint64
 	beat    atomic.Int64
 	applied atomic.Int64
 }
@@ -153,7 +155,7 @@ func (a *Apply) Run(ctx context.Context, source, target *pgconn.PgConn) error {
 	a.durable, a.durableAt = true, time.Now()
 	a.relations, a.window = map[uint32]*relation{}, newWindow(0)
 	a.budget = semaphore.NewWeighted(budgetBytes)
-	receive, err := newReceiver(source, &a.flushed, a.budget)
+	receive, err := newReceiver(source, &a.confirm, a.budget)
 	if err != nil {
 		return err
 	}
@@ -471,7 +473,7 @@ const (
 	// advanceSQL is in every target transaction: with it a change is applied exactly once, and never by two workers.
 	advanceSQL = `
 UPDATE _pgmig.progress
-SET commit_lsn = $1::text::pg_lsn, committed_at = pg_catalog.now(), beat = greatest(beat, $4)
+SET commit_lsn = $1::text::pg_lsn, flushed_lsn = $5::text::pg_lsn, committed_at = pg_catalog.now(), beat = greatest(beat, $4)
 WHERE migration = $2 AND epoch = $3 AND commit_lsn < $1::text::pg_lsn`
 
 	// touchSQL writes something, because a transaction that does not writes no commit record that the disk has to take.
@@ -502,7 +504,7 @@ func (a *Apply) commit(durable bool) error {
 		}
 	}
 	err := a.store(advanceSQL,
-		[]byte(a.Commit.String()), []byte(a.Migration), strconv.AppendInt(nil, a.Epoch, 10), strconv.AppendInt(nil, a.nonce, 10))
+		[]byte(a.Commit.String()), []byte(a.Migration), strconv.AppendInt(nil, a.Epoch, 10), strconv.AppendInt(nil, a.nonce, 10), []byte(a.end.String()))
 	if err != nil {
 		return err
 	}
@@ -554,6 +556,7 @@ func (a *Apply) store(sql string, values ...[]byte) error {
 func (a *Apply) stored() {
 	a.durableAt = time.Now()
 	a.flushed.Store(uint64(a.end))
+	a.confirm.Store(uint64(a.end))
 	if a.nonce > a.beat.Load() {
 		a.beat.Store(a.nonce)
 	}

@@ -44,20 +44,20 @@ const (
 type receiver struct {
 	conn *pgconn.PgConn
 	in   wire
-	// flushed is how far the target has stored the changes durably: the source may forget what lies before it.
-	flushed *atomic.Uint64
+	// confirm is how far the target, and its ledger, have stored the changes durably: the source may forget what lies before it.
+	confirm *atomic.Uint64
 	seen    pglogrepl.LSN // up to which the source has sent its WAL in this session
 	due     time.Time     // when the source is to be told
 	queue   chan []*change
 	budget  *semaphore.Weighted
 }
 
-func newReceiver(conn *pgconn.PgConn, flushed *atomic.Uint64, budget *semaphore.Weighted) (*receiver, error) {
+func newReceiver(conn *pgconn.PgConn, confirm *atomic.Uint64, budget *semaphore.Weighted) (*receiver, error) {
 	from, err := socket.Reader(conn)
 	if err != nil {
 		return nil, err
 	}
-	return &receiver{conn: conn, in: wire{from: from}, flushed: flushed, queue: make(chan []*change, 100), budget: budget}, nil
+	return &receiver{conn: conn, in: wire{from: from}, confirm: confirm, queue: make(chan []*change, 100), budget: budget}, nil
 }
 
 // run reads until ctx ends or the connection breaks.
@@ -290,8 +290,8 @@ func (r *receiver) sendStatus(ctx context.Context) error {
 		return ctx.Err()
 	}
 	var status pglogrepl.StandbyStatusUpdate
-	if flushed := pglogrepl.LSN(r.flushed.Load()); flushed <= r.seen {
-		status.WALWritePosition = flushed
+	if confirm := pglogrepl.LSN(r.confirm.Load()); confirm <= r.seen {
+		status.WALWritePosition = confirm
 	}
 	if err := pglogrepl.SendStandbyStatusUpdate(ctx, r.conn, status); err != nil {
 		return fmt.Errorf("confirming the replication slot: %w", err)

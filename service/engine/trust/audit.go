@@ -98,5 +98,6 @@ func (a *Auditor) Verify(ctx context.Context, choose func(progress.Table) bool) 
 		Source: m.Source.Dialer(m.DialSource),
 		Target: m.Target.Dialer(m.DialTarget),
 		At:     m.LSN,
+		Signs:  m.Signs,
 	}.Verify(ctx, a.job, tables)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pglogrepl"
 
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/catalog"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/snapshot"
 )
@@ -19,7 +20,8 @@ type Moment struct {
 	Source, Target *snapshot.Keeper
 	// DialSource and DialTarget open sessions outside of the snapshots.
 	DialSource, DialTarget database.Dial
-	Stall                  time.Duration // how long the apply stood for it
+	Signs                  map[uint32]catalog.Sign // of the source's tables, from before it
+	Stall                  time.Duration           // how long the apply stood for it
 }
 
 // Close lets both snapshots go.

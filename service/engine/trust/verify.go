@@ -18,8 +18,10 @@ import (
 type Verification struct {
 	Sides          verify.Sides
 	Source, Target database.Dial
-	At             pglogrepl.LSN       // both show exactly the source's transactions that commit before it
-	Report         func(verify.Result) // is given each result, one after the other; may be nil
+	At             pglogrepl.LSN // both show exactly the source's transactions that commit before it
+	// Signs are what the source's tables showed before: whatever happened since then may not be in what is verified.
+	Signs  map[uint32]catalog.Sign
+	Report func(verify.Result) // is given each result, one after the other; may be nil
 }
 
 // SidesOf gives what a verification needs to know of both servers.
@@ -46,7 +48,7 @@ func (v Verification) Verify(ctx context.Context, j *job.Job, tables []progress.
 		oid := result.Table.OID
 		delete(unknown, oid)
 		if result.Equal() {
-			j.Progress.FoundEqual(oid, v.At, result.Source)
+			j.Progress.FoundEqual(oid, v.At, result.Source, v.Signs[oid])
 		} else {
 			j.Progress.FoundDifferent(oid)
 			difference.Tables = append(difference.Tables, Distrusted{OID: oid, Deferred: deferred[oid], Why: result.Describe()})

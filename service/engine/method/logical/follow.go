@@ -188,8 +188,14 @@ func (f *following) watch(ctx context.Context, conn *pgx.Conn) error {
 	beats := map[int64]time.Time{} // those that are not known to be applied yet
 	ticker := time.NewTicker(f.job.Settings.Beat)
 	defer ticker.Stop()
-	var checked time.Time
+	var checked, mended time.Time
 	for count := 1; ; count++ {
+		if time.Since(mended) >= mendInterval {
+			if err := f.mend(ctx, conn); err != nil {
+				return err
+			}
+			mended = time.Now()
+		}
 		if time.Since(checked) >= truncatedInterval {
 			if err := checkTruncated(ctx, f.job.Progress, conn); err != nil {
 				return err
@@ -255,5 +261,5 @@ func (f *following) Drain(ctx context.Context, source *pgx.Conn) error {
 			return ctx.Err()
 		}
 	}
-	return nil
+	return f.mend(ctx, source) // for the last time, now that nobody can write
 }

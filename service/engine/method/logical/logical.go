@@ -4,6 +4,7 @@ package logical
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -88,8 +89,18 @@ func (l *Logical) Check(ctx context.Context, known ledger.Progress) error {
 	if err := checkHistory(ctx, l.capture, replication, known); err != nil {
 		return err
 	}
-	_, err = checkSlot(ctx, l.capture)
-	return err
+	state, err := checkSlot(ctx, l.capture)
+	if err != nil {
+		return err
+	}
+	if known.Flushed > 0 && known.Flushed < state.Confirmed {
+		return &failure.Failure{
+			Code:    failure.TargetReplaced,
+			Message: fmt.Sprintf("The target was put back to an earlier state, or the replication slot was made anew: the target has what the source wrote up to %s, and the slot sends what comes after %s", known.Flushed, state.Confirmed),
+			Hint:    failure.StartAgain,
+		}
+	}
+	return nil
 }
 
 // Release drops the slot and the publication, and gives tables their replica identities back.
@@ -138,6 +149,10 @@ func (l *Logical) takeSnapshot(ctx context.Context, create func(context.Context,
 		err = snapshot.ErrMoved
 	}
 	if err != nil {
+		keeper.Close(ctx)
+		return nil, err
+	}
+	if err := l.wantCarried(ctx, keeper, tables); err != nil {
 		keeper.Close(ctx)
 		return nil, err
 	}

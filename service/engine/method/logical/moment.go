@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/capture"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/catalog"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/database"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/snapshot"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/trust"
@@ -43,7 +44,11 @@ func (f *following) Moment(ctx context.Context, patience time.Duration) (*trust.
 	if err = within(ctx, patience, c.AwaitWriters); err != nil {
 		return nil, err
 	}
-	m := &trust.Moment{DialSource: f.source.Connect, DialTarget: f.target.Connect}
+	signs, err := catalog.Signs(ctx, source)
+	if err != nil {
+		return nil, err
+	}
+	m := &trust.Moment{DialSource: f.source.Connect, DialTarget: f.target.Connect, Signs: signs}
 	name, err := f.hold(ctx, m, c, replication, target, patience)
 	if err != nil {
 		return nil, err

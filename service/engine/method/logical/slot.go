@@ -8,6 +8,7 @@ import (
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/capture"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/catalog"
 	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/failure"
+	"github.com/cf-pg-migrate/cf-pg-migrate/service/engine/snapshot"
 )
 
 // checkSlot gives the state of the slot, or a *failure.Failure when changes are lost with it.
@@ -39,6 +40,20 @@ func slotFailure(id string, state capture.SlotState) *failure.Failure {
 		}
 	}
 	return nil
+}
+
+// wantCarried makes sure that the changes of all tables come in the stream that begins with the snapshot. One that was created
+// after the publication was made is published, and another snapshot is to be taken: snapshot.ErrMoved.
+func (l *Logical) wantCarried(ctx context.Context, keeper *snapshot.Keeper, tables []catalog.Table) error {
+	unpublished, unidentified, err := l.job.Capture(keeper.Conn()).Lacking(ctx, tables)
+	if err != nil || len(unpublished)+len(unidentified) == 0 {
+		return err
+	}
+	l.job.Log.Info("tables are not in the stream yet", "unpublished", len(unpublished), "unidentified", len(unidentified))
+	if err := l.Prepare(ctx); err != nil {
+		return err
+	}
+	return snapshot.ErrMoved
 }
 
 func sameTables(x, y []catalog.Table) bool {

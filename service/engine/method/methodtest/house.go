@@ -108,6 +108,7 @@ func (h *house) attempt() (job.Sides, method.Method) {
 		h.t.Cleanup(func() { database.Close(context.Background(), conn) })
 		side.Conn = conn
 	}
+	h.must(h.job.Capture(s.Source.Conn).TakeOver(h.t.Context()))
 	return s, h.open(h.job, s)
 }
 
