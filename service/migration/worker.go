@@ -167,7 +167,7 @@ func (d *drive) migration(opened bool) engine.Migration {
 }
 
 func (d *drive) databases(ctx context.Context) (source, target database.Database, err error) {
-	text, err := d.store.Credentials(ctx, d.id)
+	text, err := d.lease.Credentials(ctx) // whoever lost the lease gets no further
 	if err != nil {
 		return source, target, err
 	}

@@ -105,6 +105,23 @@ func (l *Lease) ForgetFinalization(ctx context.Context, from []string) error {
 	return err
 }
 
+// Credentials opens the credentials of the migration, for the one who holds the lease. Errors: ErrLeaseLost, ErrNotFound when
+// there are none.
+func (l *Lease) Credentials(ctx context.Context) ([]byte, error) {
+	const sql = `SELECT credentials FROM migrations WHERE id = $1 AND lease_owner = $2 AND epoch = $3`
+	var sealed []byte
+	err := l.store.pool.QueryRow(ctx, sql, l.id, l.owner, l.epoch).Scan(&sealed)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil, ErrLeaseLost
+	case err != nil:
+		return nil, fmt.Errorf("reading the credentials of migration %s: %w", l.id, err)
+	case sealed == nil:
+		return nil, ErrNotFound
+	}
+	return l.store.sealer.open(sealed, l.id)
+}
+
 // SaveOpened stores that the target is the truth.
 func (l *Lease) SaveOpened(ctx context.Context) error {
 	return l.update(ctx, "storing the opening", `opened = true`)

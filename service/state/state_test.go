@@ -296,6 +296,7 @@ func TestLeases(t *testing.T) {
 		"forget":             func() error { return first.ForgetFinalization(t.Context(), anything) },
 		"save opened":        func() error { return first.SaveOpened(t.Context()) },
 		"forget credentials": func() error { return first.ForgetCredentials(t.Context()) },
+		"read credentials":   func() error { _, err := first.Credentials(t.Context()); return err },
 		"release":            func() error { return first.Release(t.Context()) },
 		"delete":             func() error { return first.Delete(t.Context()) },
 	} {
