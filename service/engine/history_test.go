@@ -109,3 +109,22 @@ func TestAnotherSourceIsNamed(t *testing.T) {
 	p.migration.Epoch++
 	wantFailure(t, p.run(t).ended(t), failure.SourceReplaced, "system identifier")
 }
+
+// A migration that an earlier version of the service has begun, without a token on the source and a position in the ledger.
+func TestAMigrationOfAnEarlierVersionGoesOn(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	execute(t, p.source, `CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (v text)`)
+	r := p.run(t)
+	r.waitInSync(t)
+	r.stop()
+	_ = r.ended(t)
+	schema := pgx.Identifier{"_pgmig_" + p.migration.ID}.Sanitize()
+	execute(t, p.source, `DROP FUNCTION `+schema+`.hold(bigint); DROP TABLE `+schema+`.worker; INSERT INTO a VALUES (1); INSERT INTO b VALUES ('one')`)
+	execute(t, p.target, `ALTER TABLE _pgmig.progress DROP COLUMN flushed_lsn`)
+	p.migration.Epoch++
+	r = p.run(t)
+	r.waitVerified(t)
+	r.finalize(t)
+	p.removeAndCheck(t)
+}

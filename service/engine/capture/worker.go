@@ -49,8 +49,14 @@ func (s Source) TakeOver(ctx context.Context) error {
 	if err != nil || !exists {
 		return err
 	}
-	if err := s.create(ctx, createWorkerSQL); err != nil { // which an earlier version has not made
-		return err
+	var ready bool
+	if err := s.Conn.QueryRow(ctx, "SELECT pg_catalog.to_regprocedure($1) IS NOT NULL", s.schema()+".hold(bigint)").Scan(&ready); err != nil {
+		return fmt.Errorf("looking for the worker's row on the source: %w", err)
+	}
+	if !ready { // an earlier version has not made it; and two workers at once must not both replace it
+		if err := s.create(ctx, createWorkerSQL); err != nil {
+			return err
+		}
 	}
 	return s.takeOver(ctx)
 }
