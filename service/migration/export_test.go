@@ -10,7 +10,6 @@ func Statuses() []Status { return slices.Sorted(maps.Keys(table)) }
 
 // What changes a status, for the tests of the table.
 var (
-	CheckReplication    = checkReplication
 	CheckFinalization   = checkFinalization
 	StoreReplication    = storeReplication
 	StoreFinalization   = storeFinalization
@@ -18,3 +17,8 @@ var (
 	ForgetFinalization  = forgetFinalization
 	DropFinalization    = dropFinalization
 )
+
+// CheckReplication asks the table what the storage, which has the last word, is given of it.
+func CheckReplication(from, to Status) error {
+	return check(ofReplication, table[to].replication, from, to)
+}

@@ -121,11 +121,6 @@ const (
 	ofFinalization = "finalization"
 )
 
-// checkReplication gives a *TransitionError if a replication may not go from one status to the other.
-func checkReplication(from, to Status) error {
-	return check(ofReplication, table[to].replication, from, to)
-}
-
 // checkFinalization gives a *TransitionError if a finalization may not go from one status to the other.
 func checkFinalization(from, to Status) error {
 	return check(ofFinalization, table[to].finalization, from, to)

@@ -205,28 +205,20 @@ SELECT EXISTS (
       AND c.relpersistence = 'p'
       AND n.nspname !~ '^(pg_|_pgmig)'
       AND n.nspname <> 'information_schema'
-      AND CASE c.relreplident
-          WHEN 'n' THEN true
-          WHEN 'd' THEN NOT EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid)
-          WHEN 'i' THEN NOT EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indrelid = c.oid AND i.indisreplident AND i.indisvalid)
-          ELSE false
-      END
-    UNION ALL
-    SELECT
-    FROM pg_catalog.pg_class AS c
-    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE c.relkind = 'r'
-      AND c.relpersistence = 'p'
-      AND n.nspname !~ '^(pg_|_pgmig)'
-      AND n.nspname <> 'information_schema'
       AND NOT EXISTS (
           SELECT FROM pg_catalog.pg_depend AS d
           WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e')
-      AND NOT EXISTS (
-          SELECT
-          FROM pg_catalog.pg_publication_rel AS pr
-          JOIN pg_catalog.pg_publication AS p ON p.oid = pr.prpubid
-          WHERE pr.prrelid = c.oid AND p.pubname = $1))`
+      AND (c.relreplident = 'n'
+          OR (c.relreplident IN ('d', 'i') AND NOT EXISTS (
+              SELECT
+              FROM pg_catalog.pg_index AS i
+              WHERE i.indrelid = c.oid AND i.indisvalid
+                AND CASE c.relreplident WHEN 'd' THEN i.indisprimary ELSE i.indisreplident END))
+          OR NOT EXISTS (
+              SELECT
+              FROM pg_catalog.pg_publication_rel AS pr
+              JOIN pg_catalog.pg_publication AS p ON p.oid = pr.prpubid
+              WHERE pr.prrelid = c.oid AND p.pubname = $1)))`
 
 // Suspect says, at a small price, whether Lacking may find something.
 func (s Source) Suspect(ctx context.Context) (suspect bool, err error) {

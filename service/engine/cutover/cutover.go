@@ -98,7 +98,7 @@ func (c *Cutover) run(ctx context.Context) (err error) {
 			switch cause := context.Cause(ctx); {
 			case errors.Is(cause, errNotArmed):
 				return cause
-			case errors.Is(cause, errFencedTooLong):
+			case errors.Is(cause, errFencedTooLong) && !errors.Is(err, errUnknownOutcome):
 				return &failure.Failure{
 					Code:    failure.Timeout,
 					Message: "Writers were kept off the source for longer than " + c.fenceLimit().String() + " at step \"" + s.Name + "\", and the finalization was given up; the source is writable again",

@@ -35,14 +35,6 @@ func Empty(ctx context.Context, tx pgx.Tx, t catalog.Table) error {
 	return nil
 }
 
-// Table copies a whole table: Empty, then Copy.
-func Table(ctx context.Context, source *pgx.Conn, tx pgx.Tx, t catalog.Table, count *Counter) (int64, error) {
-	if err := Empty(ctx, tx, t); err != nil {
-		return 0, err
-	}
-	return Copy(ctx, source, tx, Part{Table: t}, true, count)
-}
-
 // Copy copies a part from source, a session that has imported the snapshot, into the table of the same name within tx. It
 // gives the number of rows. frozen says that Empty was called in the same transaction, which spares the target a later VACUUM
 // of all rows (FREEZE, PostgreSQL manual, COPY). Errors: ErrRewritten.
